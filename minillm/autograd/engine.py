@@ -1,0 +1,236 @@
+"""The backward pass: gradients go from the results back to the leaves.
+
+Calls are numbered as they are made, so an op's inputs have lower numbers than the op: taking the highest number first is
+an order in which every node has received all of its gradient before it is used. There is no recursion: depth has no limit.
+"""
+
+from __future__ import annotations
+
+import heapq
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from minillm.autograd.function import Context, Variable, has_nan, wrap
+from minillm.autograd.modes import modes
+from minillm.backend import Array, backend_of
+
+
+def run_backward(
+    roots: Sequence[Variable], gradients: Sequence[Array], retain_graph: bool = False, inputs: Sequence[Variable] | None = None
+) -> list[Array | None]:
+    """Send gradients from the roots back through the graph.
+
+    Args:
+        roots: the tensors to start at.
+        gradients: the gradient of the loss with respect to each root.
+        retain_graph: keep what was saved, for another backward pass.
+        inputs: if given, return the gradients of these and leave every ``.grad`` alone.
+
+    Returns:
+        One gradient for each of ``inputs`` (``None`` where it does not depend on it).
+    """
+    pending: dict[Context, list[Array | None]] = {}  # the gradients that have arrived at a node so far
+    owned: set[int] = set()  # ids of the arrays in it that were made here, so adding in place is safe
+    queue: list[tuple[int, Context]] = []
+    wanted = None if inputs is None else {_place(x): i for i, x in enumerate(inputs)}
+    found: list[Array | None] = [None] * (0 if inputs is None else len(inputs))
+
+    def send(target: Any, index: int, dy: Array, fresh: bool) -> None:
+        if index < 0:
+            if wanted is None:
+                _accumulate(target, dy, fresh)
+            elif (id(target), -1) in wanted:
+                i = wanted[id(target), -1]
+                found[i] = (dy if fresh else dy.copy()) if found[i] is None else found[i] + dy
+            return
+        slots = pending.get(target)
+        if slots is None:
+            slots = pending[target] = [None] * len(target.outputs)
+            heapq.heappush(queue, (-target.sequence, target))
+        before = slots[index]
+        if before is None:
+            slots[index] = dy
+            if fresh:
+                owned.add(id(dy))
+        elif id(before) in owned:
+            before += dy
+        else:
+            # The first sum makes a new array: the one that arrived may belong to somebody else.
+            total = before + dy
+            slots[index] = total if type(total) is type(before) else target.backend.asarray(total)
+            owned.add(id(slots[index]))
+
+    for root, dy in zip(roots, gradients, strict=True):
+        send(*((root, -1) if root.grad_fn is None else (root.grad_fn, root.output_nr)), dy, False)
+    while queue:
+        node = heapq.heappop(queue)[1]
+        dys = pending.pop(node)
+        owned.difference_update(map(id, dys))
+        for i, dy in enumerate(dys):
+            if dy is None:
+                shape, dtype = node.outputs[i]
+                dys[i] = node.xp.zeros(shape, dtype=dtype)
+        if node.hooks:
+            _run_hooks(node, dys)
+        if wanted is not None:
+            for i, dy in enumerate(dys):
+                if (id(node), i) in wanted:
+                    found[wanted[id(node), i]] = dy
+        dxs = _call_backward(node, dys)
+        saved = node._saved or ()
+        for i, edge in enumerate(node.edges):
+            if edge is None:
+                continue
+            dx = dxs[i]
+            if dx is not None:
+                dx, fresh = _checked(node, edge, i, dx, dys, saved, dxs)
+                send(edge[0], edge[1], dx, fresh)
+        if not retain_graph:
+            node.release()
+    return found
+
+
+def _place(x: Variable) -> tuple[int, int]:
+    return (id(x), -1) if x.grad_fn is None else (id(x.grad_fn), x.output_nr)
+
+
+def _call_backward(node: Context, dys: list[Any]) -> tuple:
+    with node.backend.errstate():
+        dxs = node.function.backward(node, *dys)
+    if type(dxs) is not tuple:
+        dxs = (dxs,)
+    if len(dxs) != len(node.edges):
+        raise RuntimeError(f"{node.name()}: expected {len(node.edges)} gradients, one an input, got {len(dxs)}")
+    if modes.anomaly and any(map(has_nan, dxs)) and not any(map(has_nan, dys)):
+        called = f"It was called here:\n{node.origin}" if node.origin else "Run the forward pass inside detect_anomaly too"
+        raise RuntimeError(f"{node.name()}: made a NaN from gradients without one. {called}")
+    return dxs
+
+
+def _checked(node: Context, edge: Any, i: int, dx: Any, dys: list, saved: tuple, dxs: tuple) -> tuple[Array, bool]:
+    """Check the shape of a gradient, give it the dtype of its input, and tell whether nobody else holds its memory."""
+    target, index = edge
+    shape, dtype = (target.array.shape, target.array.dtype) if index < 0 else target.outputs[index]
+    if type(dx) is not node.backend.array_type:
+        dx = node.backend.asarray(dx)
+    if dx.shape != shape:
+        raise RuntimeError(f"{node.name()}: the gradient of input {i} has shape {dx.shape}, expected {shape}")
+    if dx.dtype != dtype:
+        return dx.astype(dtype), True
+    if dx.base is not None:
+        return dx, False
+    shared = any(dx is a for a in dys) or any(dx is a for a in saved) or sum(dx is a for a in dxs) > 1
+    return dx, not shared
+
+
+def _accumulate(leaf: Variable, dy: Array, fresh: bool) -> None:
+    if leaf._hooks:
+        for hook in list(leaf._hooks):
+            changed = hook(wrap(dy))
+            if changed is not None:
+                dy, fresh = changed.array, False
+    if leaf.grad is None:
+        leaf.grad = wrap(dy if fresh else dy.copy())
+    else:
+        leaf.grad.array += dy
+        leaf.grad._version[0] += 1
+
+
+def _run_hooks(node: Context, dys: list[Any]) -> None:
+    for i, hooks in (node.hooks or {}).items():
+        for hook in list(hooks):
+            changed = hook(wrap(dys[i]))
+            if changed is not None:
+                dys[i] = changed.array
+
+
+class _Handle:
+    """What ``register_hook`` returns: ``remove()`` takes the hook away."""
+
+    def __init__(self, hooks: list[Callable], hook: Callable) -> None:
+        self._hooks, self._hook = hooks, hook
+
+    def remove(self) -> None:
+        """Take the hook away."""
+        if self._hook in self._hooks:
+            self._hooks.remove(self._hook)
+
+
+def add_hook(x: Variable, hook: Callable) -> _Handle:
+    """Call ``hook(gradient)`` when the gradient of ``x`` is known; what it returns, if anything, replaces it."""
+    if x.grad_fn is None:
+        x._hooks = hooks = x._hooks or []
+    else:
+        if x.grad_fn.hooks is None:
+            x.grad_fn.hooks = {}
+        hooks = x.grad_fn.hooks.setdefault(x.output_nr, [])
+    hooks.append(hook)
+    return _Handle(hooks, hook)
+
+
+def retain_grad(x: Variable) -> None:
+    """Let ``x``, which is not a leaf, keep its gradient in ``x.grad``."""
+    if x.grad_fn is None:
+        return
+    reference = weakref.ref(x)  # the node must not hold its own result: that would be a cycle
+
+    def keep(dy: Any) -> None:
+        alive = reference()
+        if alive is not None:
+            alive.grad = wrap(dy.array.copy() if alive.grad is None else alive.grad.array + dy.array)
+
+    add_hook(x, keep)
+
+
+def grad(
+    outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple:
+    """Return the gradients of ``outputs`` with respect to ``inputs`` and change no ``.grad``.
+
+    Raises:
+        RuntimeError: if an input was not used and ``allow_unused`` is false, or an output is not a scalar and has no
+            ``grad_outputs``.
+        NotImplementedError: for ``create_graph=True``: gradients of gradients are not offered.
+    """
+    if create_graph:
+        raise NotImplementedError("create_graph=True: gradients of gradients are not offered by minillm")
+    outputs = [outputs] if isinstance(outputs, Variable) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    given = [grad_outputs] if grad_outputs is None or isinstance(grad_outputs, Variable) else list(grad_outputs)
+    if len(given) == 1 and given[0] is None:
+        given = [None] * len(outputs)
+    for x in inputs:
+        if not x.requires_grad:
+            raise RuntimeError("grad: one of the inputs does not require grad; call requires_grad_() on it first")
+    seeds = [start_gradient(y, g) for y, g in zip(outputs, given, strict=True)]
+    found = run_backward(outputs, seeds, bool(retain_graph), inputs)
+    for i, dx in enumerate(found):
+        if dx is None and not allow_unused:
+            raise RuntimeError(f"grad: input {i} was not used to compute the outputs; pass allow_unused=True for None instead")
+    return tuple(None if dx is None else wrap(dx) for dx in found)
+
+
+def start_gradient(root: Variable, gradient: Variable | None) -> Array:
+    """Return the gradient to start from: the given one, or 1 for a scalar.
+
+    Raises:
+        RuntimeError: if the root records nothing, has more than one element and no gradient, or the shapes differ.
+    """
+    if not root.requires_grad:
+        raise RuntimeError(
+            "backward: this tensor does not require grad and has no grad_fn. Was it computed under no_grad(), "
+            "from tensors without requires_grad=True, or by an op without a gradient (argmax, a comparison)?"
+        )
+    array = root.array
+    if gradient is None:
+        if array.size != 1:
+            raise RuntimeError(
+                f"backward: expected a scalar to start from, got shape {tuple(array.shape)}. "
+                "Reduce it first (loss.mean()) or pass gradient="
+            )
+        return backend_of(array).xp.ones(array.shape, dtype=array.dtype)
+    if gradient.array.shape != array.shape:
+        raise RuntimeError(f"backward: gradient has shape {gradient.array.shape}, the tensor {tuple(array.shape)}")
+    return gradient.array.astype(array.dtype, copy=False)

@@ -1,0 +1,147 @@
+"""Switches of the engine, one set for each thread: recording on or off, and the search for NaNs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class Modes(threading.local):
+    """Each thread has its own."""
+
+    grad_enabled = True
+    anomaly = False
+
+
+modes = Modes()
+
+
+def is_grad_enabled() -> bool:
+    """Tell whether ops record themselves for a backward pass in this thread."""
+    return modes.grad_enabled
+
+
+class set_grad_enabled:
+    """Switch recording on or off: as a call, a ``with`` block or a decorator. Leaving a block restores the old mode.
+
+    >>> with set_grad_enabled(False):
+    ...     is_grad_enabled()
+    False
+    """
+
+    def __init__(self, mode: bool) -> None:
+        self._mode = bool(mode)
+        self._before = [modes.grad_enabled]  # a stack: one object may be entered several times
+        modes.grad_enabled = self._mode
+
+    def __enter__(self) -> set_grad_enabled:
+        modes.grad_enabled = self._mode
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        modes.grad_enabled = self._before.pop()
+
+    def __call__(self, function: Callable) -> Callable:
+        modes.grad_enabled = self._before.pop()
+        return _decorated(function, lambda: set_grad_enabled(self._mode))
+
+
+class _Mode:
+    """A block, or a decorator, inside which recording is on or off."""
+
+    _mode: bool
+
+    def __init__(self, function: Callable | None = None) -> None:
+        self._before: list[bool] = []
+
+    def __new__(cls, function: Callable | None = None) -> Any:
+        made = super().__new__(cls)
+        if function is not None:  # used as @no_grad without parentheses
+            made.__init__()  # type: ignore[misc]
+            return made(function)
+        return made
+
+    def __enter__(self) -> _Mode:
+        self._before.append(modes.grad_enabled)
+        modes.grad_enabled = self._mode
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        modes.grad_enabled = self._before.pop()
+
+    def __call__(self, function: Callable) -> Callable:
+        return _decorated(function, type(self))
+
+
+class no_grad(_Mode):
+    """Inside, nothing is recorded: ``with no_grad(): ...`` or ``@no_grad()``. Thread-local.
+
+    >>> with no_grad():
+    ...     is_grad_enabled()
+    False
+    """
+
+    _mode = False
+
+
+class enable_grad(_Mode):
+    """Inside, ops are recorded again, also within ``no_grad``."""
+
+    _mode = True
+
+
+class inference_mode(no_grad):
+    """The same as ``no_grad`` here; PyTorch's name for the stricter form."""
+
+    def __new__(cls, mode: Any = True) -> Any:
+        if callable(mode):
+            return no_grad(mode)
+        return no_grad() if mode else set_grad_enabled(is_grad_enabled())
+
+
+class detect_anomaly:
+    """Inside, the first op that makes a NaN, forward or backward, is named with the line of the program that called it.
+
+    Slow: every result is searched. A NaN in the *input* of an op is not held against the op.
+
+    Raises:
+        RuntimeError: from the op's call (forward) or from ``backward()``.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> detect_anomaly:
+        self._before.append(modes.anomaly)
+        modes.anomaly = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        modes.anomaly = self._before.pop()
+
+
+def _decorated(function: Callable, make_block: Callable[[], Any]) -> Callable:
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            source = function(*args, **kwargs)
+            while True:
+                with make_block():  # left while the caller holds an item, so the mode does not leak to it
+                    try:
+                        item = next(source)
+                    except StopIteration as stop:
+                        return stop.value
+                yield item
+
+        return generator
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with make_block():
+            return function(*args, **kwargs)
+
+    return call

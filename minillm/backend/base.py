@@ -1,0 +1,104 @@
+"""What the engine asks of an array library, in one class.
+
+``Backend`` is a closed list of primitives. The version written here uses ``self.xp`` and is right for NumPy; the CUDA
+backend overrides what CuPy does otherwise. Nothing else in minillm asks which library an array belongs to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minillm.backend.device import device
+from minillm.backend.random import Generator
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+
+class Backend:
+    """One device and the array library that computes on it.
+
+    Attributes:
+        xp: the array module, with NumPy's names.
+        array_type: the class of its arrays; the backend of an array is looked up by it.
+        device: the device as PyTorch names it.
+        kernels: fast versions of ops by name; an op works without them, slower.
+    """
+
+    xp: Any
+    array_type: type
+    device: device
+
+    def __init__(self) -> None:
+        self.kernels: dict[str, Callable[..., Any]] = {}
+
+    @property
+    def name(self) -> str:
+        """The device's type: "cpu" or "cuda"."""
+        return self.device.type
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.device)!r})"
+
+    # --- moving data ---------------------------------------------------------------------------------------------
+    def asarray(self, value: Any, dtype: np.dtype | None = None) -> Array:
+        """Return ``value`` (a scalar, a nested list or an array of this backend) as an array of this backend."""
+        return self.xp.asarray(value, dtype=dtype)
+
+    def from_host(self, array: np.ndarray) -> Array:
+        """Move a NumPy array to this device (no copy on the CPU)."""
+        return array
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """Return the array as a NumPy array (no copy on the CPU)."""
+        return array
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished what it was given."""
+
+    def memory_allocated(self) -> int:
+        """Return the bytes held by arrays on this device, or 0 where the device does not count them."""
+        return 0
+
+    def errstate(self) -> contextlib.AbstractContextManager:
+        """Silence floating-point warnings: inf and NaN are answers here, as in PyTorch."""
+        return np.errstate(all="ignore")
+
+    # --- primitives that array libraries spell or treat differently ------------------------------------------------
+    def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        """Matrix product of the last two axes, broadcast over the others."""
+        return self.xp.matmul(a, b, out=out)
+
+    def scatter_add(self, target: Array, index: Any, values: Array) -> None:
+        """Add ``values`` to ``target[index]`` in place; repeated positions add up, always in the same order."""
+        np.add.at(target, index, values)
+
+    def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int) -> Array:
+        """Sum the rows of ``dy`` that belong to the same id: ``dw[v] = sum over ids == v of dy``.
+
+        Shape: ids (N,), dy (N, C), result (num_embeddings, C).
+        """
+        dw = self.xp.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype)
+        self.scatter_add(dw, ids, dy)
+        return dw
+
+    def check_ids(self, ids: Array, size: int, what: str) -> None:
+        """Refuse ids outside ``0 .. size - 1``.
+
+        Raises:
+            IndexError: naming the id and the size. NumPy alone would accept -1, CuPy would accept anything.
+        """
+        if ids.size == 0:
+            return
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= size:
+            raise IndexError(f"{what}: id {low if low < 0 else high} is not in 0 .. {size - 1} (there are {size})")
+
+    def uniform(self, generator: Generator, stream: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        """Draw from [0, 1) on this device, from the named stream."""
+        # Drawing float16 directly is not offered by NumPy; float32 rounds into it.
+        draw = np.float64 if dtype == np.float64 else np.float32
+        return self.from_host(generator.stream(stream).random(shape, dtype=draw)).astype(dtype, copy=False)

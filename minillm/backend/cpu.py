@@ -1,0 +1,58 @@
+"""The CPU: NumPy."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+import numpy as np
+
+from minillm.backend.base import Array, Backend
+from minillm.backend.device import device
+
+
+class NumPyBackend(Backend):
+    """Arrays in main memory, computed by NumPy: the reference for every other backend."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.xp = np
+        self.array_type = np.ndarray
+        self.device = device("cpu")
+        _keep_freed_memory()
+
+    def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int) -> Array:
+        """Sum the rows of ``dy`` by id; see ``Backend.embedding_grad``."""
+        n = len(ids)
+        if n == 0 or not num_embeddings:
+            return np.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype)
+        if num_embeddings <= 256 and n >= 256:
+            # A product with one-hot rows is the fastest way for small tables: 0.6 ms against 1.2 for sorting
+            # and 5.3 for np.add.at (2048 rows of 384, table of 65).
+            one_hot = np.zeros((num_embeddings, n), dtype=dy.dtype)
+            one_hot[ids, np.arange(n)] = 1
+            return one_hot @ dy
+        order = np.argsort(ids, kind="stable")  # stable: equal ids keep their order, so the sum is deterministic
+        sorted_ids = ids[order]
+        starts = np.flatnonzero(np.concatenate(([True], sorted_ids[1:] != sorted_ids[:-1])))
+        dw = np.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype)
+        dw[sorted_ids[starts]] = np.add.reduceat(dy[order], starts, axis=0)
+        return dw
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc to keep large freed blocks instead of giving them back to the system.
+
+    A training step allocates and frees the same large arrays again and again; without this every one of them costs
+    page faults (a small GPT's step: 21 ms instead of 15). Set MINILLM_MALLOPT=0 to leave the allocator alone.
+    """
+    if not sys.platform.startswith("linux") or os.environ.get("MINILLM_MALLOPT") == "0":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # musl and others have no mallopt
+        return
+    m_trim_threshold, m_mmap_threshold, one_gib = -1, -3, 1 << 30
+    mallopt(m_mmap_threshold, one_gib)
+    mallopt(m_trim_threshold, one_gib)

@@ -1,0 +1,181 @@
+"""What several op families share: type promotion, undoing a broadcast, axes."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minillm.autograd import Function
+from minillm.backend import Array, backend_of
+from minillm.backend.device import get_default_dtype, is_floating
+from minillm.tensor import Tensor
+
+Scalar = bool | int | float
+
+
+class Cast(Function):
+    """``y = x`` in another element type; the gradient goes back in the type of ``x``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Array, *, dtype: np.dtype) -> Array:
+        return x.astype(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Array) -> Array:
+        return dy  # the engine gives every gradient the dtype of its input
+
+
+def cast(input: Tensor, dtype: Any) -> Tensor:
+    """Return ``input`` in another element type; the same tensor if it has that type already."""
+    dtype = np.dtype(dtype)
+    if input.array.dtype == dtype:
+        return input
+    return Cast.apply(input, dtype=dtype)
+
+
+def unbroadcast(dy: Array, shape: tuple[int, ...]) -> Array:
+    """Sum a gradient over the axes along which its input was broadcast.
+
+    If ``x`` of ``shape`` was used k times to make ``y``, its gradient is the sum of the k gradients.
+    """
+    if dy.shape == shape:
+        return dy
+    extra = dy.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        extra + i for i, n in enumerate(shape) if n == 1 and dy.shape[extra + i] != 1
+    )
+    return dy.sum(axis=axes, keepdims=True).reshape(shape) if axes else dy.reshape(shape)
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of an array; a Python number has ``()``."""
+    return x.shape if hasattr(x, "shape") else ()
+
+
+def _category(dtype: np.dtype) -> int:
+    return 2 if is_floating(dtype) else 0 if dtype.kind == "b" else 1
+
+
+def promote_types(a: Any, b: Any) -> np.dtype:
+    """Return the type that holds both: the larger within a category; floats win over integers, integers over bool.
+
+    # Trap: NumPy makes int64 + float32 a float64; here, as in PyTorch, it is float32.
+    """
+    a, b = np.dtype(a), np.dtype(b)
+    if a == b or _category(a) > _category(b):
+        return a
+    if _category(b) > _category(a):
+        return b
+    if {a.name, b.name} == {"bfloat16", "float16"}:
+        return np.dtype("float32")
+    return np.promote_types(a, b)
+
+
+def result_type(*operands: Any) -> np.dtype:
+    """Return the element type of a result (PyTorch's rule).
+
+    Tensors with axes decide; a 0-d tensor, and after it a Python number, counts only if its category
+    (bool < integer < float) is higher.
+    """
+    groups: list[np.dtype | None] = [None, None, None]  # tensors with axes, 0-d tensors, numbers
+    for x in operands:
+        if isinstance(x, Tensor):
+            rank, dtype = (0 if x.array.ndim else 1), x.array.dtype
+        else:
+            rank = 2
+            dtype = np.dtype(bool if isinstance(x, bool) else np.int64 if isinstance(x, int) else get_default_dtype())
+        before = groups[rank]
+        groups[rank] = dtype if before is None else promote_types(before, dtype)
+    found: np.dtype | None = None
+    for dtype_ in groups:
+        if dtype_ is not None and (found is None or _category(dtype_) > _category(found)):
+            found = dtype_
+    assert found is not None
+    return found
+
+
+def operand(x: Any, what: str) -> Tensor | Scalar:
+    """Return ``x`` if an op can take it: a Tensor or a number (NumPy's scalars become Python's, which are weak).
+
+    Raises:
+        TypeError: for anything else, NumPy arrays included.
+    """
+    if isinstance(x, (Tensor, bool, int, float)) and not isinstance(x, np.generic):
+        return x
+    if isinstance(x, (np.generic, numbers.Number)):
+        return x.item() if isinstance(x, np.generic) else float(x)  # type: ignore[arg-type]
+    raise TypeError(f"{what}: expected a Tensor or a number, got {type(x).__name__} (wrap it in minillm.tensor(...))")
+
+
+def promote(what: str, *operands: Any, to_float: bool = False) -> list[Any]:
+    """Return the operands ready for an elementwise op: tensors cast to one type, numbers left weak.
+
+    Args:
+        what: the name of the op, for errors.
+        to_float: let integers become the default floating type (division, exp, ...).
+
+    Raises:
+        TypeError: if no operand is a tensor or one is neither tensor nor number.
+    """
+    first = operands[0]
+    # The usual case, decided without building anything: tensors of one type, or a float tensor and numbers.
+    if isinstance(first, Tensor):
+        dtype = first.array.dtype
+        if dtype.kind == "f":
+            for x in operands[1:]:
+                if not (type(x) is float or type(x) is int or (isinstance(x, Tensor) and x.array.dtype is dtype)):
+                    break
+            else:
+                return list(operands)
+    found = [operand(x, what) for x in operands]
+    if not any(isinstance(x, Tensor) for x in found):
+        raise TypeError(f"{what}: expected at least one Tensor, got {[type(x).__name__ for x in found]}")
+    common = result_type(*found)
+    if to_float and not is_floating(common):
+        common = get_default_dtype()
+    return [cast(x, common) if isinstance(x, Tensor) else x for x in found]
+
+
+def normalize_dim(dim: int, ndim: int) -> int:
+    """Return an axis counted from the front.
+
+    Raises:
+        IndexError: if the tensor has no such axis. A 0-d tensor has axis 0 and -1, as in PyTorch.
+    """
+    n = max(ndim, 1)
+    if not -n <= dim < n:
+        raise IndexError(f"dim {dim} is out of range: expected {-n} .. {n - 1} for a tensor with {ndim} dimensions")
+    return dim % n
+
+
+def normalize_dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return axes counted from the front; ``None`` and ``()`` mean all of them.
+
+    Raises:
+        IndexError: if an axis does not exist.
+        RuntimeError: if one is named twice.
+    """
+    if dim is None or (not isinstance(dim, numbers.Integral) and len(dim) == 0):  # type: ignore[arg-type]
+        return tuple(range(ndim))
+    dims = (dim,) if isinstance(dim, numbers.Integral) else tuple(dim)  # type: ignore[arg-type]
+    found = tuple(normalize_dim(int(d), ndim) for d in dims)
+    if len(set(found)) != len(found):
+        raise RuntimeError(f"dim {dims} names an axis twice")
+    return found if ndim else ()
+
+
+def to_array(x: Any, like: Tensor, dtype: Any = None) -> Array:
+    """Return a tensor's array, or a list, number or host array moved to the device of ``like``."""
+    if isinstance(x, Tensor):
+        return x.array
+    return backend_of(like.array).from_host(np.asarray(x, dtype=dtype))
+
+
+def flat_ints(sizes: Sequence[Any]) -> tuple[int, ...]:
+    """Return sizes given as ``(2, 3)`` or ``((2, 3),)`` as a tuple of Python integers."""
+    if len(sizes) == 1 and not isinstance(sizes[0], (numbers.Integral, Tensor)):
+        sizes = sizes[0]
+    return tuple(int(n) for n in sizes)

@@ -1,0 +1,3 @@
+"""Comparison ops."""
+
+__all__: list[str] = []

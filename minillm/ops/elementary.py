@@ -1,0 +1,3 @@
+"""Elementary ops."""
+
+__all__: list[str] = []

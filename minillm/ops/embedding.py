@@ -1,0 +1,3 @@
+"""Embedding ops."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Indexing ops."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Inplace ops."""
+
+__all__: list[str] = []

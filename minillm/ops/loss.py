@@ -1,0 +1,3 @@
+"""Loss ops."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Matmul ops."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Random ops."""
+
+__all__: list[str] = []

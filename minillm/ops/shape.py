@@ -1,0 +1,3 @@
+"""Shape ops."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Sorting ops."""
+
+__all__: list[str] = []
