@@ -24,6 +24,12 @@ settings.register_profile("thorough", max_examples=2000, stateful_step_count=80,
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-randomly shuffle the tests, but not seed the global generators: no test may need them."""
+    if hasattr(config.option, "randomly_reset_seed"):
+        config.option.randomly_reset_seed = False
+
+
 @functools.cache
 def why_no_gpu() -> str:
     """The reason why tests marked `gpu` cannot run here; empty where they can."""
