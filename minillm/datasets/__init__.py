@@ -1,0 +1,40 @@
+"""Corpora that every Python brings along, the user's own texts and tables, and batches of them; NumPy only."""
+
+from .batching import IGNORE_INDEX, Batch, batches, epoch_order, pad_batch, random_windows, sequential_windows
+from .cards import Card, DataError, SourceMissing
+from .catalogue import Info, available, info, load, pretraining_mix
+from .corpora import Example, LabelledCorpus, TextCorpus
+from .folder import from_folder
+from .leakage import leak
+from .splitting import split_examples, split_text
+from .streams import stream
+from .tables import Row, from_table, read_table
+
+__all__ = [
+    "IGNORE_INDEX",
+    "Batch",
+    "Card",
+    "DataError",
+    "Example",
+    "Info",
+    "LabelledCorpus",
+    "Row",
+    "SourceMissing",
+    "TextCorpus",
+    "available",
+    "batches",
+    "epoch_order",
+    "from_folder",
+    "from_table",
+    "info",
+    "leak",
+    "load",
+    "pad_batch",
+    "pretraining_mix",
+    "random_windows",
+    "read_table",
+    "sequential_windows",
+    "split_examples",
+    "split_text",
+    "stream",
+]
