@@ -7,13 +7,16 @@ import importlib.util
 import os
 import random
 import socket
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import register_random, settings
+
+from minillm.autograd import is_grad_enabled, set_grad_enabled
+from minillm.backend.device import get_default_dtype, set_default_dtype
+from minillm.backend.random import get_rng_state, manual_seed, set_rng_state
 
 os.environ["MPLBACKEND"] = "Agg"  # figures go to files; child processes inherit it
 
@@ -69,36 +72,48 @@ def no_network() -> Iterator[None]:
         yield
 
 
-def foreign_state() -> dict[str, object]:
-    """The random states that belong to the user of the library: Python's and NumPy's global generators."""
-    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 (the legacy state is what is watched)
-    numpy_state["state"]["key"] = numpy_state["state"]["key"].tobytes()  # bytes compare with ==, arrays do not
-    return {"the global state of np.random": numpy_state, "the global state of random": random.getstate()}
+class MinillmRandom:
+    """minillm's own generator, as hypothesis wants it: every example of a property starts from the same numbers."""
+
+    seed = staticmethod(manual_seed)
+    getstate = staticmethod(get_rng_state)
+    setstate = staticmethod(set_rng_state)
 
 
-def modes(minillm: Any) -> dict[str, object]:
-    """The switches of the library that hold for a whole thread."""
-    return {
-        "minillm's grad mode": minillm.is_grad_enabled(),
-        "minillm's default dtype": minillm.get_default_dtype(),
-    }
+MINILLM_RANDOM = MinillmRandom()  # hypothesis itself keeps only a weak reference
+register_random(MINILLM_RANDOM)
+
+
+def numpy_state() -> tuple[bytes, int, int, float]:
+    """The state of np.random as values that `==` compares."""
+    _, key, *rest = np.random.get_state()  # noqa: NPY002 (the legacy state is what is watched)
+    return key.tobytes(), *rest
+
+
+def set_numpy_state(state: tuple[bytes, int, int, float]) -> None:
+    key, *rest = state
+    np.random.set_state(("MT19937", np.frombuffer(key, np.uint32), *rest))  # noqa: NPY002
+
+
+# What a test must leave as it was: name, how to read it, how to put it back.
+WATCHED: list[tuple[str, Callable[[], Any], Callable[[Any], Any]]] = [
+    ("the grad mode", is_grad_enabled, set_grad_enabled),
+    ("the default dtype", get_default_dtype, set_default_dtype),
+    ("the global state of np.random", numpy_state, set_numpy_state),
+    ("the global state of random", random.getstate, random.setstate),
+]
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Fail a test that leaves a mode or a foreign random state changed.
 
-    minillm's own generator is there to be drawn from, so it is not compared: it is put back, and no test depends on
-    the tests before it.
+    minillm's own generator is there to be drawn from; each test finds it freshly seeded, in whatever order they run.
     """
-    minillm: Any = sys.modules.get("minillm")  # None: no test of this process has needed it yet
-    if not hasattr(minillm, "get_rng_state"):
-        minillm = None
-    before = foreign_state() | (modes(minillm) if minillm else {})
-    rng_state = minillm.get_rng_state() if minillm else None
+    manual_seed(0)
+    before = [read() for _, read, _ in WATCHED]
     yield
-    after = foreign_state() | (modes(minillm) if minillm else {})
-    if minillm:
-        minillm.set_rng_state(rng_state)
-    changed = [name for name, value in before.items() if after[name] != value]
-    assert not changed, f"the test left {' and '.join(changed)} changed"
+    changed = [(*watched, old) for watched, old in zip(WATCHED, before, strict=True) if watched[1]() != old]
+    for _, _, put_back, old in changed:
+        put_back(old)  # the tests that follow are not to blame
+    assert not changed, f"the test left {' and '.join(name for name, *_ in changed)} changed"

@@ -241,6 +241,8 @@ def text_has_an_encoding(root: Path) -> Iterator[str]:
             name, keywords = called(call), {keyword.arg for keyword in call.keywords}
             if name not in {"open", "read_text", "write_text"} or "encoding" in keywords:
                 continue
+            if name != "open" and isinstance(call.func, ast.Name):
+                continue  # a function of ours, not the method of a path
             if name == "open":
                 if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) in BINARY_OPENERS:
                     continue

@@ -94,6 +94,7 @@ CASES: list[tuple[Rule, str, str, bool]] = [
     (text_has_an_encoding, "minillm/text/bpe.py", "p.read_text()\np.write_text('x')", False),
     (text_has_an_encoding, "minillm/text/bpe.py", "open(p, 'rb')\np.open('wb')\nos.open(p, 0)\ngzip.open(p)", True),
     (text_has_an_encoding, "minillm/text/bpe.py", "open(p, encoding='utf-8')\np.read_text(encoding='utf-8')", True),
+    (text_has_an_encoding, "minillm/text/bpe.py", "from minillm.text import read_text\nread_text(p)", True),
     (files_are_short, "minillm/tensor.py", "x = 1\n" * MAX_LINES, True),
     (files_are_short, "minillm/tensor.py", "x = 1\n" * (MAX_LINES + 1), False),
     (modules_say_what_they_are, "minillm/__init__.py", "'''The face.'''", True),
