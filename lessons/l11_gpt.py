@@ -1,0 +1,278 @@
+# %% [markdown]
+r"""
+A GPT you can hold
+==================
+
+*What do the blocks add?*
+
+A GPT reads token ids and says, at every position, how likely each token of the vocabulary is to come next. It is a stack
+of equal blocks; each block lets a position look back (attention) and then think (a small network), and adds what it found
+to what was there:
+
+$$ x \leftarrow x + \mathrm{Attention}(\mathrm{LayerNorm}(x)), \qquad x \leftarrow x + \mathrm{MLP}(\mathrm{LayerNorm}(x)) $$
+
+Sources: Vaswani et al. 2017 (attention); Radford et al. 2019 (GPT-2: the norm before each part, one more at the end).
+"""
+
+# %%
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import minillm
+import minillm.nn as nn
+import minillm.nn.functional as F
+from minillm.training import ConfigError, check_names
+
+QUESTION = "What do the blocks add?"
+
+
+# %% [markdown]
+r"""
+The numbers of a GPT
+--------------------
+
+Six numbers say what a GPT looks like. ``GPT2`` are those of the smallest model that OpenAI published.
+"""
+
+
+# %%
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT.
+
+    Attributes:
+        vocab_size: V, how many tokens there are.
+        block_size: T, how many tokens the model can look back over.
+        n_layer: L, how many blocks.
+        n_head: H, attention heads in a block.
+        n_embd: C, the width of the model; each head has C / H of it.
+        dropout: share of activations set to 0 in training.
+        bias: whether linear layers and norms have a bias.
+
+    Raises:
+        ConfigError: when it is made, naming everything that breaks a rule.
+    """
+
+    vocab_size: int
+    block_size: int = 64
+    n_layer: int = 4
+    n_head: int = 4
+    n_embd: int = 128
+    dropout: float = 0.0
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        wrong = []
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                wrong.append(f"{name}={value!r} (expected a whole number)")
+            elif value < 1:
+                wrong.append(f"{name}={value} (expected 1 or more)")
+        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
+            wrong.append(f"dropout={self.dropout!r} (expected from 0 to below 1)")
+        if not wrong and self.n_embd % self.n_head:
+            wrong.append(
+                f"n_embd={self.n_embd} (expected a multiple of n_head={self.n_head}: every head gets an equal share)"
+            )
+        if wrong:
+            raise ConfigError("model settings: " + "; ".join(wrong))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as a dictionary that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> GPTConfig:
+        """Make settings from a dictionary; an unknown name is refused with the nearest known one."""
+        check_names("model settings", settings, list(cls.__dataclass_fields__))
+        return cls(**settings)
+
+
+GPT2 = GPTConfig(vocab_size=50257, block_size=1024, n_layer=12, n_head=12, n_embd=768)
+
+# why: 4 heads of 32 train as fast as 2 of 64 at this width; "small" is the size that the demo trains in some minutes.
+SIZES = {
+    "tiny": {"n_layer": 2, "n_head": 2, "n_embd": 64, "block_size": 64},
+    "small": {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64},
+    "base": {"n_layer": 6, "n_head": 6, "n_embd": 384, "block_size": 256},
+}
+
+# %% [markdown]
+r"""
+Attention, many heads at once
+-----------------------------
+
+One matrix product makes queries, keys and values for all heads. Each head then takes, for every position, the mean of the
+values that it may see, weighted by how well its query fits their keys:
+
+$$ \mathrm{softmax}\left(QK^T / \sqrt{D} + \mathrm{mask}\right) V $$
+
+While text is generated, keys and values of the past do not change: the cache keeps them, and only the new position is
+computed.
+"""
+
+
+# %%
+class CausalSelfAttention(nn.Module):
+    """Every position looks at itself and at what came before it.
+
+    Shape:
+        (B, T, C) to (B, T, C).
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head, self.dropout = config.n_head, config.dropout
+        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.projection = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: minillm.Tensor, cache: nn.KVCache | None = None) -> minillm.Tensor:
+        """Return what every position found; with a cache, ``x`` holds the new positions only."""
+        B, T, C = x.shape
+        q, k, v = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head).unbind(2)  # each (B, T, H, D)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # each (B, H, T, D)
+        if cache is None:
+            p = self.dropout if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)  # (B, H, T, D)
+        else:
+            past = len(cache)
+            k, v = cache.append(k, v)  # (B, H, past + T, D)
+            # Row i of the new positions may see past + i + 1 keys; a single new position sees all of them.
+            mask = minillm.ones(T, past + T, dtype=minillm.bool, device=x.device).tril(past) if T > 1 else None
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.projection(y.transpose(1, 2).reshape(B, T, C))
+
+
+class MLP(nn.Module):
+    """Two linear layers with GELU between them, four times as wide inside.
+
+    Shape:
+        (B, T, C) to (B, T, C).
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: minillm.Tensor) -> minillm.Tensor:
+        """Return what every position made of itself."""
+        return self.down(F.gelu(self.up(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """One block: attention, then the MLP, each added to what was there.
+
+    Shape:
+        (B, T, C) to (B, T, C).
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.attention = CausalSelfAttention(config)
+        self.norm2 = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.mlp = MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: minillm.Tensor, cache: nn.KVCache | None = None) -> minillm.Tensor:
+        """Return x with the findings of both parts added."""
+        x = x + self.dropout(self.attention(self.norm1(x), cache))
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+# %% [markdown]
+r"""
+The whole model
+---------------
+
+Token and position each have a vector; their sum goes through the blocks. The last product compares the result with the
+vector of every token: the same table is used at both ends (*tied* weights, Press and Wolf 2017).
+"""
+
+
+# %%
+class GPT(nn.Module):
+    """A GPT: token ids in, logits of the next token out.
+
+    Args:
+        config: its shape.
+
+    Shape:
+        ids (B, T) with T at most ``block_size``, to logits (B, T, V).
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokens = nn.Embedding(config.vocab_size, config.n_embd)
+        self.positions = nn.Embedding(config.block_size, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList([Block(config) for _ in range(config.n_layer)])
+        self.norm = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.head.weight = self.tokens.weight
+        self.apply(self._initialize)
+        for name, p in self.named_parameters():
+            if name.endswith(("projection.weight", "down.weight")):
+                # why: 2 L parts add to the residual stream; this keeps its variance from growing with the depth
+                # (Radford et al. 2019, section 2.3).
+                nn.init.normal_(p, std=0.02 / math.sqrt(2 * config.n_layer))
+
+    def _initialize(self, module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=0.02)  # why: GPT-2's value; about 1 / sqrt(C) for its width of 1600
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+    def features(self, ids: minillm.Tensor, cache: Cache | None = None) -> minillm.Tensor:
+        """Return the last hidden state of every position (B, T, C): what a head of another kind builds on.
+
+        Raises:
+            ValueError: if the text is longer than ``block_size``.
+        """
+        T, past = ids.shape[1], 0 if cache is None else cache.length
+        if past + T > self.config.block_size:
+            raise ValueError(f"GPT: {past + T} tokens are more than block_size={self.config.block_size}; shorten the text")
+        positions = minillm.arange(past, past + T, device=ids.device)  # (T,)
+        x = self.dropout(self.tokens(ids) + self.positions(positions))  # (B, T, C)
+        for i, block in enumerate(self.blocks):
+            x = block(x, None if cache is None else cache.layers[i])
+        return self.norm(x)
+
+    def forward(self, ids: minillm.Tensor, cache: Cache | None = None) -> minillm.Tensor:
+        """Return the logits of the token after each position."""
+        return self.head(self.features(ids, cache))
+
+    def make_cache(self, batch_size: int) -> Cache:
+        """Return an empty cache for generating ``batch_size`` texts side by side."""
+        return Cache(self, batch_size)
+
+    def num_parameters(self) -> int:
+        """Return how many numbers are learned; the tied table counts once."""
+        return sum(p.numel() for p in self.parameters())
+
+
+class Cache:
+    """The keys and values of all layers, while text is generated."""
+
+    def __init__(self, model: GPT, batch_size: int) -> None:
+        c, w = model.config, model.tokens.weight
+        self.layers = [
+            nn.KVCache(batch_size, c.n_head, c.block_size, c.n_embd // c.n_head, dtype=w.dtype, device=w.device)
+            for _ in range(c.n_layer)
+        ]
+
+    @property
+    def length(self) -> int:
+        """How many positions it holds."""
+        return len(self.layers[0])
+
+    def reorder(self, rows: Any) -> None:
+        """Let row i continue what row ``rows[i]`` was."""
+        for layer in self.layers:
+            layer.reorder(rows)

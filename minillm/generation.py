@@ -1,0 +1,318 @@
+"""Floor 6: text from a language model, token by token.
+
+A model here is anything that maps ids (B, T) to logits (B, T, V) and says how long a context it can read
+(``model.config.block_size``). With a key/value cache (``model.make_cache(batch_size)``, then ``model(ids, cache=cache)``)
+each new token costs one step instead of a pass over the whole text; the logits are the same.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minillm import ops
+from minillm.autograd import no_grad
+from minillm.backend.random import Generator, default_generator
+
+__all__ = ["Sampling", "beam_search", "generate", "generate_tokens", "next_distribution"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: 0 takes the likeliest token; 1 draws from the model's own distribution; lower is more cautious.
+        top_k: draw only among the k likeliest; ``None`` is off.
+        top_p: draw only among the likeliest that together have probability p (nucleus sampling, Holtzman et al. 2020).
+        repetition_penalty: above 1 makes tokens that were there already less likely (Keskar et al. 2019, section 4.1).
+
+    Raises:
+        ValueError: when it is made, naming every setting that is out of range.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
+            wrong.append(f"temperature={self.temperature} (expected 0 for the likeliest token, or a positive number)")
+        if self.top_k is not None and self.top_k < 1:
+            wrong.append(f"top_k={self.top_k} (expected 1 or more, or None for no limit)")
+        if not 0 < self.top_p <= 1:
+            wrong.append(f"top_p={self.top_p} (expected more than 0 and at most 1, which is off)")
+        if not (self.repetition_penalty > 0 and math.isfinite(self.repetition_penalty)):
+            wrong.append(f"repetition_penalty={self.repetition_penalty} (expected a positive number; 1 is off)")
+        if wrong:
+            raise ValueError("sampling: " + "; ".join(wrong))
+
+
+def next_distribution(logits: np.ndarray, seen: np.ndarray, how: Sampling) -> np.ndarray:
+    """Return the probabilities from which the next token is drawn.
+
+    Args:
+        logits: what the model says, (V,).
+        seen: ids that occurred before, for the repetition penalty.
+        how: the settings.
+
+    Returns:
+        Probabilities (V,) in float64, summing to 1; never NaN, also if every logit is -inf but one.
+    """
+    x = logits.astype(np.float64)
+    if how.repetition_penalty != 1 and len(seen):
+        ids = np.unique(seen)
+        x[ids] = np.where(x[ids] > 0, x[ids] / how.repetition_penalty, x[ids] * how.repetition_penalty)
+    if not np.isfinite(x.max()):
+        x = np.where(np.isposinf(x), 0.0, -np.inf) if np.isposinf(x).any() else np.zeros_like(x)
+    if how.temperature == 0:
+        p = np.zeros_like(x)
+        p[x.argmax()] = 1.0
+        return p
+    x = (x - x.max()) / how.temperature
+    if how.top_k is not None and how.top_k < len(x):
+        x[x < np.partition(x, -how.top_k)[-how.top_k]] = -np.inf
+    p = np.exp(x)
+    p /= p.sum()
+    if how.top_p < 1:
+        order = np.argsort(-p, kind="stable")
+        before = np.cumsum(p[order]) - p[order]  # the probability of all likelier tokens
+        p[order[before >= how.top_p]] = 0.0  # the likeliest has 0 before it, so it always stays
+        p /= p.sum()
+    return p
+
+
+class _Reader:
+    """Gives the logits after a text that grows; keeps the window inside the context of the model."""
+
+    def __init__(self, model: Any, batch_size: int, use_cache: bool) -> None:
+        self.model, self.batch_size = model, batch_size
+        self.block_size = int(model.config.block_size)
+        self.use_cache = use_cache and hasattr(model, "make_cache")
+        self.device = next(model.parameters()).device
+        self.start = self.fed = 0  # where the window begins, and how much of the text the cache holds
+        self.cache: Any = None
+
+    def logits(self, ids: np.ndarray) -> np.ndarray:
+        """Return the logits (B, V) of the token after ``ids`` (B, T)."""
+        length = ids.shape[1]
+        if length - self.start > self.block_size:
+            # The window jumps by half a context instead of sliding by one: the positions inside it stay what they are,
+            # so the cache stays right and is filled anew only once every block_size / 2 tokens.
+            self.start = length - max(1, self.block_size // 2)
+            self.cache = None
+        if not self.use_cache:
+            return self._run(ids[:, self.start :], None)
+        if self.cache is None:
+            self.cache, self.fed = self.model.make_cache(self.batch_size), self.start
+        new = ids[:, self.fed :]
+        self.fed = length
+        return self._run(new, self.cache)
+
+    def reorder(self, rows: np.ndarray) -> None:
+        """Let row i continue what row ``rows[i]`` was."""
+        if self.cache is not None:
+            self.cache.reorder(rows)
+
+    def _run(self, ids: np.ndarray, cache: Any) -> np.ndarray:
+        x = ops.tensor(np.ascontiguousarray(ids), device=self.device)
+        y = self.model(x) if cache is None else self.model(x, cache=cache)
+        return y.backend.to_host(y[:, -1].array)
+
+
+def generate_tokens(
+    model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, how: Sampling | None = None, *,
+    stop_tokens: Sequence[int] = (), generator: Generator | None = None, use_cache: bool = True,
+) -> Iterator[list[int | None]]:
+    """Yield the next token of every prompt, step by step.
+
+    Prompts of different lengths run side by side: as long as a row is still inside its prompt, its next token is the
+    prompt's own and ``None`` is yielded for it. No padding is needed, and each row gets the tokens it would get alone.
+
+    Args:
+        model: the language model; it is put into evaluation mode and back.
+        prompts: lists of token ids, none empty.
+        max_new_tokens: how many tokens to add to each.
+        how: sampling settings.
+        stop_tokens: ids that end a row; the stop token itself is yielded, ``None`` after it.
+        generator: source of randomness; row i draws from a stream of its own, so the batch does not change its tokens.
+        use_cache: keep keys and values instead of computing them again.
+
+    Yields:
+        A list of B entries: a token id, or ``None`` for a row that is in its prompt or done.
+
+    Raises:
+        ValueError: for an empty prompt or a negative ``max_new_tokens``.
+        IndexError: for ids that the model does not know.
+    """
+    how = how or Sampling()
+    rows = [list(map(int, p)) for p in prompts]
+    _check_prompts(model, rows, max_new_tokens)
+    ends = [len(p) + max_new_tokens for p in rows]
+    source = generator or default_generator
+    streams = [source.stream("sampling" if i == 0 else f"sampling-{i}") for i in range(len(rows))]
+    reader = _Reader(model, len(rows), use_cache)
+    stop, done = set(map(int, stop_tokens)), [max_new_tokens == 0] * len(rows)
+    length = min(map(len, rows))
+    was_training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            while not all(done):
+                logits = reader.logits(np.array([r[:length] for r in rows], dtype=np.int64))
+                out: list[int | None] = [None] * len(rows)
+                for i, row in enumerate(rows):
+                    if length < len(row):
+                        continue  # still reading the prompt
+                    if done[i]:
+                        row.append(row[-1])  # keeps the batch rectangular; nobody sees it
+                        continue
+                    p = next_distribution(logits[i], np.asarray(row), how)
+                    token = int(p.argmax()) if how.temperature == 0 else _draw(p, streams[i])
+                    row.append(token)
+                    out[i] = token
+                    done[i] = token in stop or len(row) >= ends[i]
+                length += 1
+                if any(t is not None for t in out):
+                    yield out
+    finally:
+        if was_training:
+            model.train(True)
+
+
+def _draw(p: np.ndarray, stream: np.random.Generator) -> int:
+    """Draw an id by inverting the cumulative distribution: one number a token, on every device the same."""
+    cumulative = np.cumsum(p)
+    found = int(np.searchsorted(cumulative, stream.random() * cumulative[-1], side="right"))
+    # Rounding can land on a token of probability 0; the last that has any is meant.
+    return found if found < len(p) and p[found] > 0 else int(np.flatnonzero(p)[-1])
+
+
+def _check_prompts(model: Any, rows: list[list[int]], max_new_tokens: int) -> None:
+    if max_new_tokens < 0:
+        raise ValueError(f"generate: expected max_new_tokens of 0 or more, got {max_new_tokens}")
+    if not rows:
+        raise ValueError("generate: got no prompts")
+    block_size, vocab_size = int(model.config.block_size), int(model.config.vocab_size)
+    for i, row in enumerate(rows):
+        if not row:
+            raise ValueError(f"generate: prompt {i} is empty; start it with a begin-of-text token or a word")
+        bad = [t for t in row if not 0 <= t < vocab_size]
+        if bad:
+            raise IndexError(f"generate: prompt {i} has token id {bad[0]}, the model knows 0 .. {vocab_size - 1}")
+        if len(row) > block_size:
+            warnings.warn(
+                f"generate: prompt {i} has {len(row)} tokens, the model reads {block_size}: the beginning is not seen",
+                stacklevel=4,
+            )
+
+
+def generate(
+    model: Any, prompts: Sequence[int] | Sequence[Sequence[int]], max_new_tokens: int, how: Sampling | None = None, *,
+    stop_tokens: Sequence[int] = (), generator: Generator | None = None, use_cache: bool = True, num_beams: int = 1,
+    on_token: Callable[[list[int | None]], None] | None = None,
+) -> list[Any]:
+    """Return prompts with the tokens that the model adds.
+
+    Args:
+        prompts: one list of ids, or several.
+        num_beams: above 1, search for the likeliest continuation instead of drawing (``beam_search``).
+        on_token: called after every step with the new tokens, for streaming.
+        model, max_new_tokens, how, stop_tokens, generator, use_cache: see ``generate_tokens``.
+
+    Returns:
+        A list of ids for one prompt, a list of lists for several; the prompt is part of it.
+    """
+    single = bool(prompts) and not isinstance(prompts[0], (list, tuple, np.ndarray))
+    batch: list[Any] = [prompts] if single else list(prompts)
+    rows = [list(map(int, p)) for p in batch]
+    if num_beams > 1:
+        rows = [beam_search(model, r, max_new_tokens, num_beams, stop_tokens=stop_tokens, use_cache=use_cache)[0] for r in rows]
+    else:
+        for step in generate_tokens(
+            model, rows, max_new_tokens, how, stop_tokens=stop_tokens, generator=generator, use_cache=use_cache
+        ):
+            for row, token in zip(rows, step, strict=True):
+                if token is not None:
+                    row.append(token)
+            if on_token is not None:
+                on_token(step)
+    return rows[0] if single else rows
+
+
+def beam_search(
+    model: Any, prompt: Sequence[int], max_new_tokens: int, num_beams: int = 4, *, stop_tokens: Sequence[int] = (),
+    length_penalty: float = 1.0, use_cache: bool = True,
+) -> tuple[list[int], float]:
+    """Search for the likeliest continuation, keeping the ``num_beams`` best beginnings at every step.
+
+    Args:
+        length_penalty: continuations are compared by log-probability / length ** length_penalty, in nats.
+        model, prompt, max_new_tokens, stop_tokens, use_cache: see ``generate_tokens``.
+
+    Returns:
+        The best text found, with the prompt, and its log-probability in nats (not divided).
+
+    Raises:
+        ValueError: for ``num_beams`` below 1 and what ``generate_tokens`` refuses.
+    """
+    if num_beams < 1:
+        raise ValueError(f"beam_search: expected num_beams of 1 or more, got {num_beams}")
+    start = list(map(int, prompt))
+    _check_prompts(model, [start], max_new_tokens)
+    stop = set(map(int, stop_tokens))
+    reader = _Reader(model, num_beams, use_cache)
+    beams = np.tile(np.array(start, dtype=np.int64), (num_beams, 1))
+    scores = np.full(num_beams, -np.inf)
+    scores[0] = 0.0  # all beams are equal at first: let one of them speak
+    finished: list[tuple[float, float, list[int]]] = []
+    was_training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            for step in range(1, max_new_tokens + 1):
+                logits = reader.logits(beams).astype(np.float64)
+                shifted = logits - logits.max(axis=1, keepdims=True)
+                log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+                total = scores[:, None] + log_p
+                vocab = total.shape[1]
+                best = np.argsort(-total, axis=None, kind="stable")[: 2 * num_beams]
+                kept_rows, kept_tokens, kept_scores = [], [], []
+                for flat in best.tolist():
+                    row, token, score = flat // vocab, flat % vocab, float(total.flat[flat])
+                    if not math.isfinite(score):
+                        continue
+                    if token in stop:
+                        finished.append((score / step**length_penalty, score, [*beams[row].tolist(), token]))
+                    elif len(kept_rows) < num_beams:
+                        kept_rows.append(row)
+                        kept_tokens.append(token)
+                        kept_scores.append(score)
+                if not kept_rows:
+                    break
+                while len(kept_rows) < num_beams:  # fewer live continuations than beams: fill up with dead ones
+                    kept_rows.append(kept_rows[0])
+                    kept_tokens.append(kept_tokens[0])
+                    kept_scores.append(-np.inf)
+                rows = np.array(kept_rows)
+                reader.reorder(rows)
+                beams = np.concatenate([beams[rows], np.array(kept_tokens)[:, None]], axis=1)
+                scores = np.array(kept_scores)
+                if len(finished) >= num_beams and max(f[0] for f in finished) >= scores.max() / step**length_penalty:
+                    break
+    finally:
+        if was_training:
+            model.train(True)
+    for row, score in zip(beams.tolist(), scores.tolist(), strict=True):
+        new = len(row) - len(start)
+        if math.isfinite(score):
+            finished.append((score / max(1, new) ** length_penalty, score, row))
+    best_one = max(finished, key=lambda f: f[0])
+    return best_one[2], best_one[1]

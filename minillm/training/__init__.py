@@ -1,0 +1,33 @@
+"""Floor 6: the loop, its checkpoints, its pictures, and the baselines that a model has to beat."""
+
+from minillm.training.checkpoints import CheckpointError, Checkpoints
+from minillm.training.config import ConfigError, TrainingConfig, check_names
+from minillm.training.curves import figure, plot_curves, read_metrics, save_figure
+from minillm.training.early_stopping import EarlyStopping
+from minillm.training.search import Trial, grid, halving, random_settings
+from minillm.training.tasks import ClassificationTask, LanguageTask, evaluate_language
+from minillm.training.trainer import Interrupted, NonFiniteLoss, Task, Trainer
+
+__all__ = [
+    "CheckpointError",
+    "Checkpoints",
+    "ClassificationTask",
+    "ConfigError",
+    "EarlyStopping",
+    "Interrupted",
+    "LanguageTask",
+    "NonFiniteLoss",
+    "Task",
+    "Trainer",
+    "TrainingConfig",
+    "Trial",
+    "check_names",
+    "evaluate_language",
+    "figure",
+    "grid",
+    "halving",
+    "plot_curves",
+    "random_settings",
+    "read_metrics",
+    "save_figure",
+]

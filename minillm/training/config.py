@@ -1,0 +1,143 @@
+"""Settings of a training run, checked when they are made."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+__all__ = ["ConfigError", "TrainingConfig"]
+
+
+class ConfigError(ValueError):
+    """Settings that cannot work; the message lists all of them, with the rule that each breaks."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train.
+
+    Attributes:
+        steps: optimizer steps; with ``minutes`` an upper bound.
+        minutes: wall time for the whole run; the number of steps is then fitted to the measured speed.
+        batch_size: sequences a micro-batch.
+        accumulate: micro-batches whose gradients are summed before one optimizer step.
+        lr: largest step size of AdamW.
+        warmup_steps: steps of the linear rise at the beginning.
+        schedule: what follows it: "linear", "cosine" or "constant".
+        min_lr_ratio: step size at the end, as a share of ``lr``.
+        weight_decay: decoupled decay of matrices (vectors are not decayed).
+        beta1, beta2: AdamW's memory.
+        clip: largest norm of the gradient; ``None`` is off.
+        eval_every: steps between two looks at the validation set.
+        patience: stop after so many looks without a better loss; ``None`` is off.
+        min_delta: how much lower counts as better, in nats.
+        keep_last: checkpoints kept beside the best one.
+        log_every: steps between two lines of metrics.
+        skip_nonfinite: skip a step whose loss or gradient is NaN or infinite (and count it) instead of stopping.
+        seed: of everything random.
+
+    Raises:
+        ConfigError: when it is made, naming every setting that breaks its rule.
+    """
+
+    steps: int = 1000
+    minutes: float | None = None
+    batch_size: int = 12
+    accumulate: int = 1
+    lr: float = 3e-3
+    warmup_steps: int = 50
+    schedule: str = "linear"
+    min_lr_ratio: float = 0.0
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.99
+    clip: float | None = 1.0
+    eval_every: int = 250
+    patience: int | None = None
+    min_delta: float = 0.0
+    keep_last: int = 2
+    log_every: int = 10
+    skip_nonfinite: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = [*self._wrong_types(), *self._broken_rules()]
+        if wrong:
+            raise ConfigError("training settings: " + "; ".join(wrong))
+
+    def _wrong_types(self) -> list[str]:
+        kinds: dict[str, tuple[str, tuple[type, ...]]] = {
+            "int": ("a whole number", (int,)), "float": ("a number", (int, float)), "str": ("a text", (str,)),
+            "bool": ("True or False", (bool,)),
+        }
+        wrong = []
+        for field in fields(self):
+            value, declared = getattr(self, field.name), str(field.type)
+            if value is None and "None" in declared:
+                continue
+            what, types = kinds[declared.split(" ")[0]]
+            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+                wrong.append(f"{field.name}={value!r} (expected {what})")
+        return wrong
+
+    def _broken_rules(self) -> list[str]:
+        rules: list[tuple[str, Any, str]] = [
+            ("steps", lambda v: v >= 0, "0 or more"),
+            ("minutes", lambda v: v is None or 0 < v < math.inf, "a positive number"),
+            ("batch_size", lambda v: v >= 1, "1 or more"),
+            ("accumulate", lambda v: v >= 1, "1 or more"),
+            ("lr", lambda v: 0 < v < math.inf, "a positive number"),
+            ("warmup_steps", lambda v: v >= 0, "0 or more"),
+            ("schedule", lambda v: v in ("linear", "cosine", "constant"), "one of linear, cosine, constant"),
+            ("min_lr_ratio", lambda v: 0 <= v <= 1, "from 0 to 1"),
+            ("weight_decay", lambda v: 0 <= v < math.inf, "0 or more"),
+            ("beta1", lambda v: 0 <= v < 1, "from 0 to below 1"),
+            ("beta2", lambda v: 0 <= v < 1, "from 0 to below 1"),
+            ("clip", lambda v: v is None or 0 < v, "a positive number or None"),
+            ("eval_every", lambda v: v >= 1, "1 or more"),
+            ("patience", lambda v: v is None or v >= 1, "1 or more, or None"),
+            ("min_delta", lambda v: v >= 0, "0 or more"),
+            ("keep_last", lambda v: v >= 2, "2 or more, so that one is whole whatever happens"),
+            ("log_every", lambda v: v >= 1, "1 or more"),
+        ]
+        wrong = []
+        for name, rule, expected in rules:
+            value = getattr(self, name)
+            try:
+                holds = rule(value)
+            except TypeError:
+                continue  # reported as a wrong type
+            if not holds:
+                wrong.append(f"{name}={value!r} (expected {expected})")
+        return wrong
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as a dictionary that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> TrainingConfig:
+        """Make settings from a dictionary.
+
+        Raises:
+            ConfigError: for unknown names, with the nearest known one.
+        """
+        check_names("training settings", settings, [field.name for field in fields(cls)])
+        return cls(**settings)
+
+
+def check_names(what: str, given: dict[str, Any], known: list[str]) -> None:
+    """Refuse unknown names.
+
+    Raises:
+        ConfigError: naming all of them, each with the nearest known name.
+    """
+    unknown = []
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            unknown.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    if unknown:
+        raise ConfigError(f"{what}: unknown {', '.join(unknown)}; known are {', '.join(known)}")

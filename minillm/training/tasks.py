@@ -1,0 +1,165 @@
+"""What is learned: the next token, or a label. The trainer asks a task for batches, losses and evaluations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minillm import ops
+from minillm.autograd import no_grad
+from minillm.datasets import IGNORE_INDEX, epoch_order, pad_batch, random_windows, sequential_windows
+from minillm.tensor import Tensor
+
+__all__ = ["ClassificationTask", "LanguageTask", "evaluate_language"]
+
+
+def evaluate_language(
+    model: Any, tokens: np.ndarray, n_bytes: int, block_size: int, *, stride: int | None = None, batch_size: int = 32
+) -> dict[str, float]:
+    """Return how well a model predicts a text: every token but the first exactly once.
+
+    Args:
+        tokens: the text's ids.
+        n_bytes: its length in UTF-8, for bits per byte.
+        stride: how far the window moves; smaller than ``block_size`` gives every token a longer past, at more cost.
+        batch_size: windows at a time.
+
+    Returns:
+        "loss" in nats per token, "bits_per_byte", and "perplexity" per token. Bits per byte can be compared between
+        models with different tokenizers; the other two cannot.
+    """
+    total, count = 0.0, 0
+    with no_grad():
+        for x, y in sequential_windows(tokens, block_size, batch_size, stride=stride):
+            n = int((y != IGNORE_INDEX).sum())
+            if n:
+                total += _token_loss(model, x, y).item() * n
+                count += n
+    nats = total / count
+    return {"loss": nats, "bits_per_byte": total / math.log(2) / n_bytes, "perplexity": math.exp(min(nats, 700.0))}
+
+
+def _token_loss(model: Any, x: np.ndarray, y: np.ndarray) -> Tensor:
+    device = next(model.parameters()).device
+    logits = model(ops.tensor(x, device=device))  # (B, T, V)
+    return ops.cross_entropy(logits.reshape(-1, logits.shape[-1]), ops.tensor(y.reshape(-1), device=device))
+
+
+class LanguageTask:
+    """Predict the next token of a text.
+
+    Args:
+        train: token ids to learn from.
+        validation: token ids to be judged on.
+        validation_bytes: the length of the validation text in UTF-8.
+        block_size: T, tokens in a window.
+        batch_size: B, windows in a batch.
+        seed: of the windows' places.
+        evaluation_tokens: judge on so many tokens at most while training; ``None`` takes all.
+        sampler: makes a text to read from the model, for the log.
+    """
+
+    def __init__(
+        self, train: np.ndarray, validation: np.ndarray, validation_bytes: int, *, block_size: int, batch_size: int,
+        seed: int = 0, evaluation_tokens: int | None = None, sampler: Callable[[Any], str] | None = None,
+    ) -> None:
+        self.train, self.block_size, self.batch_size, self.seed = train, block_size, batch_size, seed
+        self.validation = validation if evaluation_tokens is None else validation[: evaluation_tokens + 1]
+        # The bytes of a part of the text, in proportion: exact when all of it is used.
+        self.validation_bytes = validation_bytes * (len(self.validation) - 1) / max(1, len(validation) - 1)
+        self.sampler = sampler
+
+    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return windows at random places and the same windows one token later, each (B, T)."""
+        return random_windows(self.train, self.block_size, self.batch_size, seed=self.seed, step=number)
+
+    def count(self, batch: tuple[np.ndarray, np.ndarray]) -> int:
+        """Return the number of tokens that are predicted."""
+        return int((batch[1] != IGNORE_INDEX).sum())
+
+    def loss(self, model: Any, batch: tuple[np.ndarray, np.ndarray]) -> Tensor:
+        """Return the mean loss in nats per token."""
+        return _token_loss(model, *batch)
+
+    def evaluate(self, model: Any) -> dict[str, float]:
+        """Return nats per token and bits per byte on the validation text."""
+        return evaluate_language(model, self.validation, self.validation_bytes, self.block_size)  # type: ignore[arg-type]
+
+    def sample(self, model: Any) -> str | None:
+        """Return a text by the model."""
+        return None if self.sampler is None else self.sampler(model)
+
+
+class ClassificationTask:
+    """Predict the label of a text.
+
+    Args:
+        train, validation: pairs of token ids and label.
+        pad_id: fills short texts.
+        batch_size: texts in a batch.
+        max_length: texts are cut to so many tokens.
+        seed: of the order; every epoch has its own.
+    """
+
+    def __init__(
+        self, train: Sequence[tuple[Sequence[int], int]], validation: Sequence[tuple[Sequence[int], int]], *, pad_id: int,
+        batch_size: int, max_length: int, seed: int = 0,
+    ) -> None:
+        if not train or not validation:
+            raise ValueError(f"classification: got {len(train)} texts to train on and {len(validation)} to validate on")
+        self.train, self.validation = list(train), list(validation)
+        self.pad_id, self.batch_size, self.max_length, self.seed = pad_id, batch_size, max_length, seed
+        self.steps_per_epoch = math.ceil(len(self.train) / batch_size)
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return ids (B, T), a mask (B, T) of what is text, and labels (B,)."""
+        epoch, place = divmod(number, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            self._order = epoch, epoch_order(len(self.train), self.seed, epoch)
+        rows = self._order[1][place * self.batch_size : (place + 1) * self.batch_size]
+        return self._collate([self.train[i] for i in rows])
+
+    def _collate(self, rows: list[tuple[Sequence[int], int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        ids, mask = pad_batch([ids[: self.max_length] for ids, _ in rows], self.pad_id)
+        return ids, mask, np.array([label for _, label in rows], dtype=np.int64)
+
+    def count(self, batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> int:
+        """Return the number of texts."""
+        return len(batch[2])
+
+    def loss(self, model: Any, batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Tensor:
+        """Return the mean loss in nats per text."""
+        ids, mask, labels = batch
+        device = next(model.parameters()).device
+        logits = model(ops.tensor(ids, device=device), ops.tensor(mask, device=device))  # (B, number of labels)
+        return ops.cross_entropy(logits, ops.tensor(labels, device=device))
+
+    def predict(self, model: Any, texts: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return logits (N, number of labels) for texts."""
+        found = []
+        device = next(model.parameters()).device
+        with no_grad():
+            for first in range(0, len(texts), 64):
+                ids, mask, _ = self._collate([(t, 0) for t in texts[first : first + 64]])
+                y = model(ops.tensor(ids, device=device), ops.tensor(mask, device=device))
+                found.append(y.backend.to_host(y.array))
+        return np.concatenate(found)
+
+    def evaluate(self, model: Any) -> dict[str, float]:
+        """Return the mean loss in nats per text and the accuracy on the validation texts."""
+        logits = self.predict(model, [ids for ids, _ in self.validation]).astype(np.float64)
+        labels = np.array([label for _, label in self.validation])
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        return {
+            "loss": float(-log_p[np.arange(len(labels)), labels].mean()),
+            "accuracy": float((logits.argmax(axis=1) == labels).mean()),
+        }
+
+    def sample(self, model: Any) -> str | None:
+        """A classifier writes nothing."""
+        return None

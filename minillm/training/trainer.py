@@ -1,0 +1,318 @@
+"""The training loop: everything between a model, a task and a trained model, in one file.
+
+A *task* says what is learned: it makes batches as a pure function of their number, computes the loss of one, and evaluates
+the model. The *trainer* does the rest: gradient accumulation, clipping, AdamW, the schedule, evaluation, early stopping,
+checkpoints, metrics and progress. Because batch number n is a function of (seed, n), the position in the data is one
+number, and a resumed run continues bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Protocol
+
+from minillm.backend.random import default_generator, get_rng_state, set_rng_state
+from minillm.nn.utils import clip_grad_norm_, get_total_norm
+from minillm.optim import AdamW
+from minillm.tensor import Tensor
+from minillm.training.checkpoints import Checkpoints
+from minillm.training.config import TrainingConfig
+from minillm.training.early_stopping import EarlyStopping
+from minillm.training.progress import Progress
+
+__all__ = ["Interrupted", "NonFiniteLoss", "Task", "Trainer"]
+
+
+class Task(Protocol):
+    """What is learned."""
+
+    def batch(self, number: int) -> Any:
+        """Return training batch ``number``, always the same one for the same number."""
+
+    def count(self, batch: Any) -> int:
+        """Return how many predictions the loss of a batch is the mean of."""
+
+    def loss(self, model: Any, batch: Any) -> Tensor:
+        """Return the mean loss of a batch, in nats for each prediction."""
+
+    def evaluate(self, model: Any) -> dict[str, float]:
+        """Return figures on the validation data; "loss" (lower is better) is among them."""
+
+    def sample(self, model: Any) -> str | None:
+        """Return something to read that shows what the model can do now, or ``None``."""
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss or the gradient became NaN or infinite; the weights are still those before it."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop (Ctrl-C or SIGTERM) and has been saved; ``signal`` says by which."""
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name} after step {step}")
+        self.signal = signal_number
+
+
+class Trainer:
+    """Trains a model on a task.
+
+    Args:
+        model: the Module; its parameters are changed in place.
+        task: what is learned.
+        config: how.
+        folder: where checkpoints, metrics and samples go; ``None`` keeps everything in memory.
+        title: what the progress bar says; ``None`` shows no bar.
+
+    Attributes:
+        step: optimizer steps made.
+        total_steps: steps that will be made; with a time budget it follows the measured speed.
+        history: metrics so far, one dictionary a line of metrics.jsonl.
+    """
+
+    def __init__(
+        self, model: Any, task: Task, config: TrainingConfig, folder: str | Path | None = None, *, title: str | None = None,
+    ) -> None:
+        self.model, self.task, self.config = model, task, config
+        self.folder = None if folder is None else Path(folder)
+        self.title = title
+        self.optimizer = AdamW(
+            parameter_groups(model, config.weight_decay), lr=config.lr, betas=(config.beta1, config.beta2)
+        )
+        self.stopper = EarlyStopping(config.patience, config.min_delta)
+        self.checkpoints = None if self.folder is None else Checkpoints(self.folder / "checkpoints", config.keep_last)
+        self.step = 0
+        self.total_steps = config.steps
+        self.seconds = 0.0  # spent in this and earlier sittings
+        self.skipped = 0
+        self.history: list[dict[str, Any]] = []
+        self._best_state: dict[str, Tensor] | None = None
+        self._stop_signal: int | None = None
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+    def fit(self) -> dict[str, Any]:
+        """Train until the steps, the time or the patience run out, and return the last evaluation.
+
+        Raises:
+            Interrupted: after Ctrl-C or SIGTERM, when the step is finished and saved.
+            NonFiniteLoss: if the loss or gradient became NaN or infinite, before the weights were touched.
+        """
+        self._started = time.perf_counter() - self.seconds
+        self._training_seconds = 0.0
+        first = self.step
+        if self.step == 0 and not self.history:
+            self._evaluate()
+        with _StopSignals(self), Progress(self.title, self.total_steps, self.step) as bar:
+            while self.step < self.total_steps and not self.stopper.should_stop:
+                before = time.perf_counter()
+                loss, norm, predictions = self._train_step()
+                self.step += 1
+                self._training_seconds += time.perf_counter() - before
+                if self.step % self.config.log_every == 0 or self.step == self.total_steps:
+                    self._log({"step": self.step, "train_loss": loss, "lr": self.optimizer.param_groups[0]["lr"],
+                               "grad_norm": norm})
+                due = self.step % self.config.eval_every == 0
+                # The first fit to the time budget is made as soon as the speed is known, so that even a short budget holds.
+                if due or self.step == first + 20:
+                    self._fit_steps_to_time(first)
+                bar.update(self.step, self.total_steps, loss, predictions)
+                if self._stop_signal is not None:
+                    self._save(is_best=False)
+                    raise Interrupted(self._stop_signal, self.step)
+                if due or self.step >= self.total_steps:
+                    self._evaluate()
+        return self.history[-1] if self.history else {}
+
+    def _train_step(self) -> tuple[float, float, int]:
+        """Make one optimizer step; return the mean loss, the norm of the gradient and the number of predictions."""
+        config = self.config
+        self.model.train(True)
+        self.optimizer.zero_grad()
+        first = self.step * config.accumulate
+        batches = [self.task.batch(first + i) for i in range(config.accumulate)]
+        counts = [self.task.count(batch) for batch in batches]
+        total = sum(counts)
+        if total == 0:
+            warnings.warn(f"step {self.step + 1}: every target of the batch is ignored; skipped", stacklevel=2)
+            return math.nan, 0.0, 0
+        mean = 0.0
+        for batch, count in zip(batches, counts, strict=True):
+            if count:
+                # Weighted by the number of predictions: the mean over all of them, not the mean of means.
+                loss = self.task.loss(self.model, batch) * (count / total)
+                loss.backward()
+                mean += loss.item()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = float(clip_grad_norm_(parameters, config.clip) if config.clip and math.isfinite(mean) else
+                     get_total_norm([p.grad for p in parameters if p.grad is not None]))
+        if not (math.isfinite(mean) and math.isfinite(norm)):
+            self._refuse_nonfinite(mean, norm)
+            return mean, norm, total
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * self._lr_share()
+        self.optimizer.step()
+        return mean, norm, total
+
+    def _lr_share(self) -> float:
+        """Return the step size of this step as a share of ``config.lr``: a rise, then a line or a cosine."""
+        config, t = self.config, self.step
+        if t < config.warmup_steps:
+            return (t + 1) / config.warmup_steps
+        if config.schedule == "constant":
+            return 1.0
+        share = min(1.0, (t - config.warmup_steps) / max(1, self.total_steps - config.warmup_steps))
+        fall = 1 - share if config.schedule == "linear" else (1 + math.cos(math.pi * share)) / 2
+        return config.min_lr_ratio + (1 - config.min_lr_ratio) * fall
+
+    def _refuse_nonfinite(self, loss: float, norm: float) -> None:
+        what = f"step {self.step + 1}: loss {loss}, gradient norm {norm}"
+        if self.config.skip_nonfinite:
+            self.skipped += 1
+            warnings.warn(f"{what}: skipped ({self.skipped} so far)", stacklevel=3)
+            return
+        raise NonFiniteLoss(
+            f"{what}: stopped before the weights were changed. Try a smaller lr or clip; "
+            "run the step inside minillm.autograd.detect_anomaly() to see which op made it"
+        )
+
+    def _fit_steps_to_time(self, first: int) -> None:
+        """With a time budget, set ``total_steps`` so that the rest fits what is left, at the speed measured so far."""
+        if self.config.minutes is None:
+            return
+        elapsed = time.perf_counter() - self._started
+        # Evaluations and checkpoints take their share: the whole time a step, not the training time alone.
+        a_step = max(elapsed - self.seconds, 1e-9) / max(1, self.step - first)
+        left = self.config.minutes * 60 - elapsed
+        self.total_steps = min(self.config.steps, self.step + max(0, int(left / a_step)))
+
+    # --- looking and saving ----------------------------------------------------------------------------------------
+    def _evaluate(self) -> None:
+        """Look at the validation data, note the figures, and save."""
+        self.model.eval()
+        state = get_rng_state()  # looking must not change what comes after it
+        figures = self.task.evaluate(self.model)
+        text = self.task.sample(self.model) if self.folder is not None else None
+        set_rng_state(state)
+        if not math.isfinite(figures["loss"]):
+            raise NonFiniteLoss(f"step {self.step}: validation loss {figures['loss']}; this state is not saved")
+        is_best = self.stopper.update(self.step, figures["loss"])
+        self._log({"step": self.step, **{f"val_{k}": v for k, v in figures.items()}})
+        if text is not None and self.folder is not None:
+            with open(self.folder / "samples.txt", "a", encoding="utf-8", newline="\n") as f:
+                f.write(f"--- step {self.step} ---\n{text}\n\n")
+        self._save(is_best)
+
+    def _log(self, record: dict[str, Any]) -> None:
+        self.history.append(record)
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8", newline="\n") as f:
+                f.write(json.dumps(record) + "\n")
+            with open(self.folder / "timing.jsonl", "a", encoding="utf-8", newline="\n") as f:
+                f.write(json.dumps({"step": self.step, "seconds": round(time.perf_counter() - self._started, 3)}) + "\n")
+
+    def _save(self, is_best: bool) -> None:
+        if self.checkpoints is not None:
+            info = {"val_loss": next((r["val_loss"] for r in reversed(self.history) if "val_loss" in r), None)}
+            self.checkpoints.save(self.step, self.state_dict(), best=is_best, info=info)
+        elif is_best:
+            self._best_state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+
+    def load_best(self) -> None:
+        """Put the weights of the best evaluation into the model."""
+        if self.checkpoints is None:
+            if self._best_state is not None:
+                self.model.load_state_dict(self._best_state)
+            return
+        best = self.checkpoints.best()
+        if best is not None:
+            self.model.load_state_dict(self.checkpoints.load(best)["model"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the rest of the run depends on."""
+        sizes = {} if self.folder is None else {
+            name: (self.folder / name).stat().st_size if (self.folder / name).exists() else 0 for name in _LOGS
+        }
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "trainer": {
+                "step": self.step, "total_steps": self.total_steps, "seconds": time.perf_counter() - self._started,
+                "skipped": self.skipped, "stopper": self.stopper.state_dict(), "history": self.history,
+            },
+            "random": get_rng_state(),
+            "log_sizes": sizes,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to where ``state_dict`` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        trainer = state["trainer"]
+        self.step, self.total_steps, self.seconds = trainer["step"], trainer["total_steps"], trainer["seconds"]
+        self.skipped, self.history = trainer["skipped"], list(trainer["history"])
+        self.stopper.load_state_dict(trainer["stopper"])
+        default_generator.set_state(state["random"])
+        if self.folder is not None:
+            for name, size in state["log_sizes"].items():
+                path = self.folder / name
+                if path.exists():  # lines written after the checkpoint will be written again
+                    with open(path, "r+b") as f:
+                        f.truncate(size)
+
+    def resume(self) -> Path:
+        """Go back to the newest whole checkpoint in the folder and return its path.
+
+        Raises:
+            CheckpointError: if there is none.
+            ValueError: if the trainer has no folder.
+        """
+        if self.checkpoints is None:
+            raise ValueError("resume: this trainer has no folder to resume from")
+        self.checkpoints.clean()
+        path, state = self.checkpoints.load_latest()
+        self.load_state_dict(state)
+        return path
+
+
+_LOGS = ("metrics.jsonl", "timing.jsonl", "samples.txt")
+
+
+def parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's groups: matrices are decayed, vectors (biases, norms) are not.
+
+    Source: the convention of GPT-3's training, Brown et al. 2020, appendix B.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+class _StopSignals:
+    """Turns the first Ctrl-C or SIGTERM into a note for the trainer; the second Ctrl-C ends at once."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self._trainer._stop_signal = number
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
