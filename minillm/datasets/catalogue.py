@@ -105,8 +105,8 @@ def load(
     Args:
         name: one of `available`.
         size: at most so much to train on: a number (characters of a text, examples of a labelled corpus), "full", or
-            for a text also "tiny" (100,000 characters), "small" (400,000), "medium" (2,000,000). Held-out parts are never
-            cut, so that figures stay comparable.
+            for a text also "tiny" (100,000 characters), "small" (400,000), "medium" (2,000,000). Held-out parts are
+            never cut, so that figures stay comparable.
         split: the rule, one of ``info(name).splits``; the first of them when None. For texts see `split_text`. For
             ``docstring-topics``: ``"files"`` puts each file on one side only; ``"random"`` does not, and shows how much
             better a model then seems.

@@ -72,11 +72,13 @@ def purge(texts: Sequence[str], heldout: str, size: int = SHINGLE) -> list[bool]
     stays = np.array([_plain(t) not in paragraphs for t in texts], dtype=bool)
     while True:
         numbers = np.flatnonzero(stays)
-        joined = _SEPARATOR.join(texts[i] for i in numbers)
+        left = [texts[i] for i in numbers.tolist()]
+        joined = _SEPARATOR.join(left)
         hits = np.flatnonzero(np.isin(shingle_hashes(joined, size), wanted))
         if len(hits) == 0:
             return stays.tolist()
-        starts = np.cumsum([0] + [len(texts[i]) + len(_SEPARATOR) for i in numbers])[:-1]
+        lengths = np.array([len(text) + len(_SEPARATOR) for text in left])
+        starts = np.cumsum(lengths) - lengths  # of each text in `joined`
         first = np.searchsorted(starts, hits, side="right") - 1
         last = np.searchsorted(starts, hits + size - 1, side="right") - 1
         stays[numbers[first]] = False

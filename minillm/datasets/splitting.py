@@ -34,7 +34,7 @@ def paragraphs(text: str) -> list[str]:
     >>> paragraphs("one\\n  more\\n\\n\\ntwo\\n")
     ['one\\n  more', 'two']
     """
-    return [p.rstrip() for p in re.split(r"\n[^\S\n]*\n", text.strip("\n")) if p.strip()]
+    return [p.rstrip() for p in re.split(r"(?:\A|\n)(?:[^\S\n]*\n)+", text) if p.strip()]
 
 
 def first_of_kind(texts: Sequence[str]) -> list[bool]:
@@ -130,7 +130,7 @@ def split_examples(
         ValueError: if the fractions do not fit, or a part with a share would stay empty.
 
     >>> [part.tolist() for part in split_examples([0, 1] * 5, (0.6, 0.4), seed=1)]
-    [[1, 3, 4, 5, 6, 8], [0, 2, 7, 9]]
+    [[0, 1, 2, 4, 7, 9], [3, 5, 6, 8]]
     """
     share = np.asarray(fractions, dtype=float)
     if share.ndim != 1 or len(share) < 2 or (share < 0).any() or share[0] == 0 or abs(share.sum() - 1) > 1e-9:
@@ -163,19 +163,22 @@ def split_examples(
 def _deal(groups: list[list[int]], share: np.ndarray, rng: np.random.Generator) -> list[list[int]]:
     """Give the groups of one label to the parts: each group to the part that has the smallest part of its due.
 
-    Groups too large for any part but the first come first, the largest in front; the others in random order. Of
-    several such deals the one nearest to the shares counts: with a few groups of unlike size one deal may miss by far.
+    Groups too large for any part but the first go there, but never the last ones while a part is still empty. The rest
+    comes in random order. Of several such deals the one nearest to the shares counts: with a few groups of unlike size
+    one deal may miss by far.
     """
     due = [fraction * sum(len(g) for g in groups) for fraction in share.tolist()]
+    limit = max(due[1:])
     tries = 1 if len(groups) > 1000 or max(map(len, groups)) == 1 else 20
     best: tuple[float, list[list[int]]] = (np.inf, [])
     for _ in range(tries):
         queue = [groups[i] for i in rng.permutation(len(groups))]
-        queue.sort(key=lambda group: -len(group) if len(group) > max(due[1:]) else 0)
+        queue.sort(key=lambda group: -len(group) if len(group) > limit else 0)
         parts: list[list[int]] = [[] for _ in due]
-        for i, group in enumerate(queue):
+        for left, group in zip(range(len(queue), 0, -1), queue, strict=True):
             filled = [len(part) / wanted if wanted else np.inf for part, wanted in zip(parts, due, strict=True)]
-            parts[0 if i == 0 else filled.index(min(filled))].extend(group)
+            to_first = not parts[0] or (len(group) > limit and left > filled.count(0))
+            parts[0 if to_first else filled.index(min(filled))].extend(group)
         miss = sum(abs(len(part) - wanted) for part, wanted in zip(parts, due, strict=True))
         if miss < best[0]:
             best = (miss, parts)

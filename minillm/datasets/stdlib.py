@@ -95,7 +95,7 @@ def docstrings(folder: Path | None = None) -> tuple[Docstring, ...]:
     return _harvest(folder or stdlib_folder())
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _harvest(folder: Path) -> tuple[Docstring, ...]:
     """The work of `docstrings`."""
     found: list[Docstring] = []
