@@ -65,7 +65,8 @@ def test_a_mess_is_seen(tmp_path: Path) -> None:
     file = tmp_path / "test_mess.py"
     file.write_text(TESTS, encoding="utf-8")
     options = ["-c", str(ROOT / "setup.cfg"), "-p", "tests.conftest", "-p", "no:cacheprovider", "-rA", "-n", "0"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment |= {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(file)],
         cwd=tmp_path,
