@@ -70,10 +70,9 @@ def public_modules() -> Iterator[ModuleType]:
     """Every module of minillm that declares its public names."""
     yield minillm
     for found in pkgutil.walk_packages(minillm.__path__, "minillm."):
-        if found.name != "minillm.backend.cuda":  # needs CuPy
-            module = importlib.import_module(found.name)
-            if hasattr(module, "__all__"):
-                yield module
+        module = importlib.import_module(found.name)
+        if hasattr(module, "__all__"):
+            yield module
 
 
 MODULES = list(public_modules())
