@@ -19,7 +19,7 @@ import pytest
 # function, or for the type checker alone. "face" is minillm/__init__.py, the public names; nothing below it may reach
 # up to it.
 ENGINE = {"backend", "autograd", "tensor", "ops"}
-BESIDE = {"text", "datasets", "utils"}
+BESIDE = {"text", "datasets", "utils", "serialization", "cuda"}
 ARROWS: dict[str, set[str]] = {
     "backend": set(),
     "autograd": {"backend"},
@@ -30,6 +30,8 @@ ARROWS: dict[str, set[str]] = {
     "text": set(),
     "datasets": {"text"},
     "utils": ENGINE,
+    "serialization": ENGINE,  # save and load
+    "cuda": {"backend"},  # PyTorch's questions about the card
     "generation": ENGINE | BESIDE | {"nn", "face"},
     "training": ENGINE | BESIDE | {"nn", "optim", "generation", "face"},
     "testing": ENGINE | BESIDE | {"nn", "optim", "face"},
@@ -45,8 +47,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "cupy": {"backend"},
     "cupyx": {"backend"},
     "matplotlib": {"training", "lessons"},
-    "safetensors": {"utils", "training", "lessons"},
-    "tqdm": {"datasets", "utils", "training", "lessons"},
+    "safetensors": {"serialization", "training", "lessons"},
+    "tqdm": {"training", "lessons"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},
 }
