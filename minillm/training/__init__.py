@@ -4,6 +4,7 @@ from minillm.training.checkpoints import CheckpointError, Checkpoints
 from minillm.training.config import ConfigError, TrainingConfig, check_names
 from minillm.training.curves import figure, plot_curves, read_metrics, save_figure
 from minillm.training.early_stopping import EarlyStopping
+from minillm.training.run_folder import RunError, create_run, environment, read_config
 from minillm.training.search import Trial, grid, halving, random_settings
 from minillm.training.tasks import ClassificationTask, LanguageTask, evaluate_language
 from minillm.training.trainer import Interrupted, NonFiniteLoss, Task, Trainer
@@ -17,17 +18,21 @@ __all__ = [
     "Interrupted",
     "LanguageTask",
     "NonFiniteLoss",
+    "RunError",
     "Task",
     "Trainer",
     "TrainingConfig",
     "Trial",
     "check_names",
+    "create_run",
+    "environment",
     "evaluate_language",
     "figure",
     "grid",
     "halving",
     "plot_curves",
     "random_settings",
+    "read_config",
     "read_metrics",
     "save_figure",
 ]
