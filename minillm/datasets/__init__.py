@@ -11,11 +11,11 @@ from .streams import stream
 from .tables import Row, from_table, read_table
 
 __all__ = [
-    "IGNORE_INDEX",
     "Batch",
     "Card",
     "DataError",
     "Example",
+    "IGNORE_INDEX",
     "Info",
     "LabelledCorpus",
     "Row",

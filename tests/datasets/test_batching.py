@@ -76,9 +76,7 @@ def test_epoch_order_is_a_permutation_and_a_function_of_seed_and_epoch() -> None
     assert len(orders) == 16
 
 
-@given(
-    st.integers(1, 20), st.integers(1, 8), st.integers(0, 30), st.integers(0, 5), st.booleans(), st.booleans()
-)
+@given(st.integers(1, 20), st.integers(1, 8), st.integers(0, 30), st.integers(0, 5), st.booleans(), st.booleans())
 def test_batches_resume_where_they_stopped(n: int, size: int, k: int, seed: int, shuffle: bool, drop: bool) -> None:
     if drop and size > n:
         with pytest.raises(ValueError, match="larger than the"):
@@ -126,7 +124,10 @@ def test_pad_batch_cuts_only_when_asked() -> None:
 @pytest.mark.parametrize(
     ("call", "fragment"),
     [
-        (lambda: random_windows(range(4), 4, 1, seed=0, step=0), "4 tokens are too few for block_size 4, which needs 5"),
+        (
+            lambda: random_windows(range(4), 4, 1, seed=0, step=0),
+            "4 tokens are too few for block_size 4, which needs 5",
+        ),
         (lambda: random_windows(range(9), 0, 1, seed=0, step=0), "block_size must be >= 1, got 0"),
         (lambda: random_windows(range(9), 2, 0, seed=0, step=0), "batch_size must be >= 1, got 0"),
         (lambda: random_windows([0.5, 1.5], 1, 1, seed=0, step=0), "one row of integers"),
