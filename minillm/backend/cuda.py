@@ -1,0 +1,127 @@
+"""The GPU: CuPy. The only place where cupy is imported, and only when a CUDA device is asked for.
+
+What CuPy does otherwise than NumPy, and what is done about it here:
+
+- it never converts between its arrays and NumPy's by itself: ``from_host`` and ``to_host`` say where data moves;
+- integer indices out of range wrap around silently: ``check_ids`` looks at them on the host;
+- adding at repeated indices uses atomics, whose order changes from run to run: ``segment_add`` sorts first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+
+from minillm.backend.base import Array, Backend
+from minillm.backend.device import device
+from minillm.backend.random import Generator
+
+# One thread for each (row, column) of the sorted values; the thread at the start of a run of equal positions walks through
+# the run, in order: the same sum every time, and nothing has to be counted on the host.
+_SEGMENT_ADD = """
+    const long long row = i / width, column = i - row * width;
+    if (row == 0 || positions[row] != positions[row - 1]) {
+        ACC total = 0;
+        for (long long r = row; r < n && positions[r] == positions[row]; ++r) {
+            total += static_cast<ACC>(values[order[r] * width + column]);
+        }
+        const long long at = positions[row] * width + column;
+        out[at] = static_cast<T>(static_cast<ACC>(out[at]) + total);
+    }
+"""
+
+
+class CuPyBackend(Backend):
+    """Arrays in the memory of a GPU, computed by CuPy.
+
+    Raises:
+        RuntimeError: when it is made, if CuPy or a CUDA device is missing; the message says which, and how to go on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            import cupy
+        except ImportError:
+            raise RuntimeError(
+                "device 'cuda': CuPy is not installed. Install it with pip install 'minillm[gpu13]' (CUDA 13) or "
+                "'minillm[gpu12]' (CUDA 12), or go on with device 'cpu'"
+            ) from None
+        if not cupy.cuda.is_available():
+            raise RuntimeError("device 'cuda': CuPy is installed, but no CUDA device was found. Go on with device 'cpu'")
+        self.xp = cupy
+        self.array_type = cupy.ndarray
+        self.device = device("cuda")
+        self._segment_kernels: dict[str, Any] = {}
+
+    def from_host(self, array: np.ndarray) -> Array:
+        """Copy a NumPy array to the GPU."""
+        return self.xp.asarray(array)
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """Copy an array to main memory; waits for the GPU."""
+        return self.xp.asnumpy(array)
+
+    def synchronize(self) -> None:
+        """Wait until the GPU has finished."""
+        self.xp.cuda.get_current_stream().synchronize()
+
+    def memory_allocated(self) -> int:
+        """Return the bytes of the memory pool that are in use."""
+        return int(self.xp.get_default_memory_pool().used_bytes())
+
+    def errstate(self) -> contextlib.AbstractContextManager:
+        """Do nothing: a GPU gives no floating-point warnings."""
+        return contextlib.nullcontext()
+
+    def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        """Matrix product; a batch times one matrix becomes a single product of matrices.
+
+        CuPy would broadcast the matrix to a table of pointers, one for each of the batch.
+        """
+        if out is None and a.ndim > 2 and b.ndim == 2:
+            return self.xp.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+        return self.xp.matmul(a, b, out=out) if out is not None else self.xp.matmul(a, b)
+
+    def scatter_add(self, target: Array, index: Any, values: Array) -> None:
+        """Add ``values`` to ``target[index]`` in place, repeated positions in the order in which they stand."""
+        xp = self.xp
+        positions = xp.arange(target.size, dtype=xp.int64).reshape(target.shape)[index]
+        values = xp.broadcast_to(values, positions.shape)
+        self._segment_add(target.reshape(-1, 1), positions.ravel(), xp.ascontiguousarray(values).reshape(-1, 1))
+
+    def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int) -> Array:
+        """Sum the rows of ``dy`` by id; see ``Backend.embedding_grad``."""
+        dw = self.xp.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype)
+        self._segment_add(dw, ids.astype(self.xp.int64, copy=False), self.xp.ascontiguousarray(dy))
+        return dw
+
+    def _segment_add(self, target: Array, rows: Array, values: Array) -> None:
+        """``target[rows[k]] += values[k]`` for all k; target (V, C) must be contiguous, values (N, C)."""
+        if not values.size:
+            return
+        if not target.flags.c_contiguous:
+            raise ValueError("scatter_add: the target must be contiguous; pass a copy")
+        # Equal keys may be sorted in any order by a GPU; the row number in the low part makes every key different.
+        n = len(rows)
+        order = self.xp.argsort(rows * n + self.xp.arange(n, dtype=self.xp.int64))
+        kernel = self._segment_kernel(target.dtype)
+        kernel(values, order, rows[order], n, values.shape[1], target, size=values.size)
+
+    def _segment_kernel(self, dtype: np.dtype) -> Any:
+        # Sums of float16 and bfloat16 are made in float32 and rounded once.
+        acc = "double" if dtype == np.float64 else "long long" if dtype.kind in "iub" else "float"
+        if acc not in self._segment_kernels:
+            self._segment_kernels[acc] = self.xp.ElementwiseKernel(
+                "raw T values, raw int64 order, raw int64 positions, int64 n, int64 width", "raw T out",
+                _SEGMENT_ADD.replace("ACC", acc), f"minillm_segment_add_{acc.replace(' ', '_')}",
+            )
+        return self._segment_kernels[acc]
+
+    def uniform(self, generator: Generator, stream: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        """Draw from [0, 1) on the GPU, from a generator that is seeded by the host's named stream."""
+        seed = int(generator.stream(stream).integers(2**63))
+        draw = np.float64 if dtype == np.float64 else np.float32
+        return self.xp.random.default_rng(seed).random(shape, dtype=draw).astype(dtype, copy=False)
