@@ -168,9 +168,7 @@ class SeedLabelLM(SeedLM):
             return int(np.argmax([self.log_prob(ids, label).item() for label in range(len(self.label_words))]))
 
 
-def fit(
-    model: nn.Module, batches: Iterable[tuple[minillm.Tensor, minillm.Tensor]], lr: float = 0.05
-) -> list[float]:
+def fit(model: nn.Module, batches: Iterable[tuple[minillm.Tensor, minillm.Tensor]], lr: float = 0.05) -> list[float]:
     """Train a model that maps (B, T) to (B, T, V) on batches (x, y); return the losses in nats per token."""
     optimizer = optim.Adam(model.parameters(), lr=lr)
     losses = []

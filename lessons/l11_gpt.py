@@ -237,7 +237,9 @@ class GPT(nn.Module):
         """
         T, past = ids.shape[1], 0 if cache is None else cache.length
         if past + T > self.config.block_size:
-            raise ValueError(f"GPT: {past + T} tokens are more than block_size={self.config.block_size}; shorten the text")
+            raise ValueError(
+                f"GPT: {past + T} tokens are more than block_size={self.config.block_size}; shorten the text"
+            )
         positions = minillm.arange(past, past + T, device=ids.device)  # (T,)
         x = self.dropout(self.tokens(ids) + self.positions(positions))  # (B, T, C)
         for i, block in enumerate(self.blocks):

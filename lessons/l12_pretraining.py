@@ -96,8 +96,11 @@ def preprocess(corpus: datasets.TextCorpus, vocab_size: int = 1024, normalizer: 
         train, validation = normalizer(train), normalizer(validation)
     tokenizer = ByteBPETokenizer.train(train, vocab_size)
     return Tokens(
-        tokenizer, tokenizer.encode_array(train), tokenizer.encode_array(validation),
-        len(train.encode("utf-8")), len(validation.encode("utf-8")),
+        tokenizer,
+        tokenizer.encode_array(train),
+        tokenizer.encode_array(validation),
+        len(train.encode("utf-8")),
+        len(validation.encode("utf-8")),
     )
 
 
@@ -134,11 +137,14 @@ Steps 5 to 7: train, judge, tune, save
 
 
 # %%
-def sample_text(model: GPT, tokenizer: Tokenizer, prompts: tuple[str, ...] = PROMPTS, length: int = 60, seed: int = 1) -> str:
+def sample_text(
+    model: GPT, tokenizer: Tokenizer, prompts: tuple[str, ...] = PROMPTS, length: int = 60, seed: int = 1
+) -> str:
     """Return texts that continue fixed prompts, one a line: what to read while the loss falls."""
     generator = minillm.Generator().manual_seed(seed)
-    rows = generate(model, [tokenizer.encode(p) for p in prompts], length, Sampling(temperature=0.8, top_k=50),
-                    generator=generator)
+    rows = generate(
+        model, [tokenizer.encode(p) for p in prompts], length, Sampling(temperature=0.8, top_k=50), generator=generator
+    )
     return "\n".join(repr(tokenizer.decode(row))[1:-1] for row in rows)
 
 
@@ -154,10 +160,20 @@ class Pretrained:
 
 
 def pretrain(
-    folder: str | Path, corpus: datasets.TextCorpus | None = None, *, size: str = "small", vocab_size: int = 1024,
-    training: TrainingConfig | None = None, text: str | None = None, device: str = "cpu", dropout: float = 0.0,
-    title: str | None = "pretraining", force: bool = False, baselines: dict[str, Any] | None = None,
-    tokens: Tokens | None = None, resume: bool = False,
+    folder: str | Path,
+    corpus: datasets.TextCorpus | None = None,
+    *,
+    size: str = "small",
+    vocab_size: int = 1024,
+    training: TrainingConfig | None = None,
+    text: str | None = None,
+    device: str = "cpu",
+    dropout: float = 0.0,
+    title: str | None = "pretraining",
+    force: bool = False,
+    baselines: dict[str, Any] | None = None,
+    tokens: Tokens | None = None,
+    resume: bool = False,
 ) -> Pretrained:
     """Do all seven steps and leave a run folder behind.
 
@@ -179,7 +195,7 @@ def pretrain(
     training = training or TrainingConfig()
     corpus = corpus or load_and_split(text, training.seed)
     tokens = tokens or preprocess(corpus, vocab_size)
-    shape = GPTConfig(vocab_size=tokens.tokenizer.vocab_size, dropout=dropout, **SIZES[size])
+    shape = GPTConfig.from_dict({**SIZES[size], "vocab_size": tokens.tokenizer.vocab_size, "dropout": dropout})
     if min(len(tokens.train), len(tokens.validation)) < shape.block_size + 1:
         raise ValueError(
             f"the text gives {len(tokens.train)} tokens to train on and {len(tokens.validation)} to validate on, but the model "
@@ -188,14 +204,29 @@ def pretrain(
     model = initialise(shape, training.seed, device)
     folder = Path(folder)
     if not resume:
-        config = {"kind": "pretrain", "model": shape.to_dict(), "training": training.to_dict(), "size": size,
-                  "vocab_size": vocab_size, "dropout": dropout, "text": text, "device": device,
-                  "bits_per_nat": tokens.bits_per_nat, "corpus_sha256": corpus.card.sha256}
+        config = {
+            "kind": "pretrain",
+            "model": shape.to_dict(),
+            "training": training.to_dict(),
+            "size": size,
+            "vocab_size": vocab_size,
+            "dropout": dropout,
+            "text": text,
+            "device": device,
+            "bits_per_nat": tokens.bits_per_nat,
+            "corpus_sha256": corpus.card.sha256,
+        }
         create_run(folder, config, {"corpus": corpus.card.to_dict()}, force)
         tokens.tokenizer.save(folder / "tokenizer.json")
     task = LanguageTask(
-        tokens.train, tokens.validation, tokens.validation_bytes, block_size=shape.block_size, batch_size=training.batch_size,
-        seed=training.seed, evaluation_tokens=10_000, sampler=lambda m: sample_text(m, tokens.tokenizer),
+        tokens.train,
+        tokens.validation,
+        tokens.validation_bytes,
+        block_size=shape.block_size,
+        batch_size=training.batch_size,
+        seed=training.seed,
+        evaluation_tokens=10_000,
+        sampler=lambda m: sample_text(m, tokens.tokenizer),
     )
     trainer = Trainer(model, task, training, folder, title=title)
     if resume:
@@ -207,8 +238,13 @@ def pretrain(
         model, tokens.validation, tokens.validation_bytes, shape.block_size, stride=shape.block_size // 2
     )
     counted = baselines or text_baselines(corpus.train, corpus.validation)
-    result = {**figures, "steps": trainer.step, "best_step": trainer.stopper.best_step, "parameters": model.num_parameters(),
-              "baselines": counted}
+    result = {
+        **figures,
+        "steps": trainer.step,
+        "best_step": trainer.stopper.best_step,
+        "parameters": model.num_parameters(),
+        "baselines": counted,
+    }
     (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw_curves(folder)
     return Pretrained(folder, model, tokens, trainer, result)
@@ -226,7 +262,10 @@ def draw_curves(folder: str | Path) -> list[Path]:
         best = result["baselines"]["best_ngram"]
         lines = {f"best n-gram (order {best['order']})": best["bits_per_byte"], "lzma": result["baselines"]["lzma"]}
     return plot_curves(
-        {folder.name: read_metrics(folder)}, folder / "curves", bits_per_nat=config["bits_per_nat"], baselines=lines,
+        {folder.name: read_metrics(folder)},
+        folder / "curves",
+        bits_per_nat=config["bits_per_nat"],
+        baselines=lines,
         title=f"Pretraining a GPT with {result['parameters']:,} parameters" if result else "Pretraining a GPT",
         stopped_at=result.get("best_step"),
     )
@@ -271,8 +310,15 @@ def tune(
     def evaluate(settings: dict[str, Any], steps: int) -> float:
         config = TrainingConfig(steps=steps, lr=settings["lr"], warmup_steps=steps // 10, eval_every=steps, seed=seed)
         shape = GPTConfig(tokens.tokenizer.vocab_size, block_size, n_layer=2, n_head=2, n_embd=settings["n_embd"])
-        task = LanguageTask(tokens.train, tokens.validation, tokens.validation_bytes, block_size=block_size,
-                            batch_size=config.batch_size, seed=seed, evaluation_tokens=eval_tokens)
+        task = LanguageTask(
+            tokens.train,
+            tokens.validation,
+            tokens.validation_bytes,
+            block_size=block_size,
+            batch_size=config.batch_size,
+            seed=seed,
+            evaluation_tokens=eval_tokens,
+        )
         trainer = Trainer(initialise(shape, seed), task, config)
         return trainer.fit()["val_bits_per_byte"]
 
@@ -291,12 +337,17 @@ if __name__ == "__main__":
 # %%
 if __name__ == "__main__":
     for trial in tune(tokens, n=4, budget=20):
-        print(f"lr {trial['lr']:.4f}  width {trial['n_embd']:3d}  {trial['steps']:3d} steps  {trial['bits_per_byte']:.3f} bits/byte")
+        print(
+            f"lr {trial['lr']:.4f}  width {trial['n_embd']:3d}  {trial['steps']:3d} steps  {trial['bits_per_byte']:.3f} bits/byte"
+        )
 
 # %%
 if __name__ == "__main__":
-    run = pretrain("runs/l12", corpus, tokens=tokens, size="tiny", training=TrainingConfig(steps=300, eval_every=100),
-                   force=True)
-    print(f"{run.figures['bits_per_byte']:.3f} bits per byte; best n-gram "
-          f"{run.figures['baselines']['best_ngram']['bits_per_byte']:.3f}")
+    run = pretrain(
+        "runs/l12", corpus, tokens=tokens, size="tiny", training=TrainingConfig(steps=300, eval_every=100), force=True
+    )
+    print(
+        f"{run.figures['bits_per_byte']:.3f} bits per byte; best n-gram "
+        f"{run.figures['baselines']['best_ngram']['bits_per_byte']:.3f}"
+    )
     print(sample_text(run.model, run.tokens.tokenizer))

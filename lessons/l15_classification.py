@@ -116,18 +116,36 @@ def training_for(method: str, n_examples: int, seed: int = 0, max_steps: int = 4
     """Return settings that suit a method and a number of labelled texts."""
     batch_size = min(16, n_examples)
     steps = min(max_steps, max(60, 12 * n_examples // batch_size))
-    settings = {"steps": steps, "batch_size": batch_size, "lr": LEARNING_RATE[method], "warmup_steps": steps // 10,
-                "eval_every": max(10, steps // 8), "weight_decay": 0.05, "seed": seed}
+    settings = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "lr": LEARNING_RATE[method],
+        "warmup_steps": steps // 10,
+        "eval_every": max(10, steps // 8),
+        "weight_decay": 0.05,
+        "seed": seed,
+    }
     return TrainingConfig(**{**settings, **changes})
 
 
 def train_classifier(
-    model: Classifier, train: Sequence[tuple[list[int], int]], validation: Sequence[tuple[list[int], int]],
-    training: TrainingConfig, *, folder: Path | None = None, title: str | None = None,
+    model: Classifier,
+    train: Sequence[tuple[list[int], int]],
+    validation: Sequence[tuple[list[int], int]],
+    training: TrainingConfig,
+    *,
+    folder: Path | None = None,
+    title: str | None = None,
 ) -> Trainer:
     """Train a classifier; it ends with the weights of its best evaluation."""
-    task = ClassificationTask(train, validation, pad_id=0, batch_size=training.batch_size,
-                              max_length=model.body.config.block_size, seed=training.seed)
+    task = ClassificationTask(
+        train,
+        validation,
+        pad_id=0,
+        batch_size=training.batch_size,
+        max_length=model.body.config.block_size,
+        seed=training.seed,
+    )
     trainer = Trainer(model, task, training, folder, title=title)
     trainer.fit()
     trainer.load_best()
@@ -160,9 +178,18 @@ class FineTuned:
 
 
 def finetune(
-    folder: str | Path, pretrained: str | Path, corpus: datasets.LabelledCorpus | None = None, *, method: str = "full",
-    training: TrainingConfig | None = None, table: dict[str, str] | None = None, device: str = "cpu",
-    title: str | None = "fine-tuning", force: bool = False, seed: int = 0, steps: int = 400,
+    folder: str | Path,
+    pretrained: str | Path,
+    corpus: datasets.LabelledCorpus | None = None,
+    *,
+    method: str = "full",
+    training: TrainingConfig | None = None,
+    table: dict[str, str] | None = None,
+    device: str = "cpu",
+    title: str | None = "fine-tuning",
+    force: bool = False,
+    seed: int = 0,
+    steps: int = 400,
 ) -> FineTuned:
     """Fine-tune the model of a pretraining run to classify, and leave a run folder behind.
 
@@ -184,17 +211,32 @@ def finetune(
     parts = [encode(part, tokenizer, body.config.block_size) for part in (corpus.train, corpus.validation, corpus.test)]
     training = training or training_for(method, len(parts[0]), seed, steps)
     model = make_classifier(body, len(corpus.labels), method, training.seed)
-    settings = {"kind": "classifier", "method": method, "model": config["model"], "training": training.to_dict(),
-                "labels": list(corpus.labels), "pretrained": str(pretrained), "table": table, "device": device,
-                "corpus_sha256": corpus.card.sha256}
+    settings = {
+        "kind": "classifier",
+        "method": method,
+        "model": config["model"],
+        "training": training.to_dict(),
+        "labels": list(corpus.labels),
+        "pretrained": str(pretrained),
+        "table": table,
+        "device": device,
+        "corpus_sha256": corpus.card.sha256,
+    }
     folder = create_run(folder, settings, {"corpus": corpus.card.to_dict()}, force)
     tokenizer.save(folder / "tokenizer.json")
     train_classifier(model, parts[0], parts[1], training, folder=folder, title=title)
-    result = {"test_accuracy": accuracy(model, parts[2]), "validation_accuracy": accuracy(model, parts[1]),
-              "baselines": label_baselines(corpus.train, corpus.test, len(corpus.labels))}
+    result = {
+        "test_accuracy": accuracy(model, parts[2]),
+        "validation_accuracy": accuracy(model, parts[1]),
+        "baselines": label_baselines(corpus.train, corpus.test, len(corpus.labels)),
+    }
     (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    plot_curves({folder.name: read_metrics(folder)}, folder / "curves", metric="accuracy",
-                title=f"Fine-tuning ({method}) to tell {len(corpus.labels)} topics apart")
+    plot_curves(
+        {folder.name: read_metrics(folder)},
+        folder / "curves",
+        metric="accuracy",
+        title=f"Fine-tuning ({method}) to tell {len(corpus.labels)} topics apart",
+    )
     return FineTuned(folder, model, corpus.labels, result)
 
 
@@ -234,8 +276,13 @@ def subset(examples: Sequence[Any], n: int, seed: int) -> list[Any]:
 
 
 def label_curve(
-    body: GPT, tokenizer: Tokenizer, corpus: datasets.LabelledCorpus, sizes: Sequence[int] = (50, 200, 800),
-    seeds: Sequence[int] = (0, 1, 2), methods: Sequence[str] = METHODS, max_steps: int = 400,
+    body: GPT,
+    tokenizer: Tokenizer,
+    corpus: datasets.LabelledCorpus,
+    sizes: Sequence[int] = (50, 200, 800),
+    seeds: Sequence[int] = (0, 1, 2),
+    methods: Sequence[str] = METHODS,
+    max_steps: int = 400,
 ) -> dict[str, dict[int, list[float]]]:
     """Return test accuracies: method, then number of labels, then one figure a seed."""
     length = body.config.block_size
@@ -252,7 +299,9 @@ def label_curve(
                     model = make_classifier(body, len(corpus.labels), method, seed)
                     # why a part: with few labels a large validation set would be the larger help; as many as labels.
                     held_out = subset(validation, max(50, min(n, 200)), seed)
-                    train_classifier(model, encode(chosen, tokenizer, length), held_out, training_for(method, n, seed, max_steps))
+                    train_classifier(
+                        model, encode(chosen, tokenizer, length), held_out, training_for(method, n, seed, max_steps)
+                    )
                     score = accuracy(model, test)
                 found[method][n].append(score)
     return found
@@ -267,11 +316,25 @@ def draw_label_curve(curve: dict[str, dict[int, list[float]]], path: str | Path,
         sizes = sorted(by_size)
         mean = [float(np.mean(by_size[n])) for n in sizes]
         ax.plot(sizes, mean, marker="o", color=colour, label=method)
-        ax.fill_between(sizes, [min(by_size[n]) for n in sizes], [max(by_size[n]) for n in sizes], color=colour, alpha=0.15,
-                        linewidth=0)
+        ax.fill_between(
+            sizes,
+            [min(by_size[n]) for n in sizes],
+            [max(by_size[n]) for n in sizes],
+            color=colour,
+            alpha=0.15,
+            linewidth=0,
+        )
     ax.axhline(majority, color="#555555", linewidth=1, linestyle=":")
-    ax.annotate("always the largest class", (0.99, majority), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                textcoords="offset points", ha="right", fontsize=9, color="#333333")
+    ax.annotate(
+        "always the largest class",
+        (0.99, majority),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=9,
+        color="#333333",
+    )
     ax.set_xscale("log")
     sizes = sorted(next(iter(curve.values())))
     ax.set_xticks(sizes, [str(n) for n in sizes])

@@ -87,8 +87,14 @@ class LabelLanguageTask:
     """
 
     def __init__(
-        self, train: Sequence[tuple[str, int]], validation: Sequence[tuple[str, int]], labels: Sequence[str],
-        tokenizer: Tokenizer, block_size: int, batch_size: int, seed: int = 0,
+        self,
+        train: Sequence[tuple[str, int]],
+        validation: Sequence[tuple[str, int]],
+        labels: Sequence[str],
+        tokenizer: Tokenizer,
+        block_size: int,
+        batch_size: int,
+        seed: int = 0,
     ) -> None:
         self.labels, self.tokenizer, self.batch_size, self.seed = labels, tokenizer, batch_size, seed
         self.train = [encode_pair(t, labels[y], tokenizer, block_size) for t, y in train]
@@ -144,12 +150,22 @@ A label writes
 
 # %%
 def write(
-    model: GPT, tokenizer: Tokenizer, labels: Sequence[str], length: int = 40, seed: int = 0, how: Sampling | None = None
+    model: GPT,
+    tokenizer: Tokenizer,
+    labels: Sequence[str],
+    length: int = 40,
+    seed: int = 0,
+    how: Sampling | None = None,
 ) -> dict[str, str]:
     """Return a text by the model for each label."""
     prompts = [tokenizer.encode(label_words(label)) for label in labels]
-    rows = generate(model, prompts, length, how or Sampling(temperature=0.7, top_k=40),
-                    generator=minillm.Generator().manual_seed(seed))
+    rows = generate(
+        model,
+        prompts,
+        length,
+        how or Sampling(temperature=0.7, top_k=40),
+        generator=minillm.Generator().manual_seed(seed),
+    )
     texts = [tokenizer.decode(row[len(p) :]) for row, p in zip(rows, prompts, strict=True)]
     return {label: text.split(END)[0].strip() for label, text in zip(labels, texts, strict=True)}
 
@@ -220,9 +236,18 @@ class Generator:
 
 
 def finetune(
-    folder: str | Path, pretrained: str | Path, corpus: datasets.LabelledCorpus | None = None, *,
-    training: TrainingConfig | None = None, table: dict[str, str] | None = None, device: str = "cpu",
-    title: str | None = "label to words", force: bool = False, test_texts: int = 200, seed: int = 0, steps: int = 400,
+    folder: str | Path,
+    pretrained: str | Path,
+    corpus: datasets.LabelledCorpus | None = None,
+    *,
+    training: TrainingConfig | None = None,
+    table: dict[str, str] | None = None,
+    device: str = "cpu",
+    title: str | None = "label to words",
+    force: bool = False,
+    test_texts: int = 200,
+    seed: int = 0,
+    steps: int = 400,
 ) -> Generator:
     """Fine-tune a pretrained GPT so that a label writes texts, and leave a run folder behind.
 
@@ -236,28 +261,50 @@ def finetune(
     """
     model, tokenizer, config = load_run(pretrained, device)
     corpus = corpus or datasets.load("docstring-topics", seed=0)
-    training = training or TrainingConfig(steps=steps, batch_size=16, lr=1e-3, warmup_steps=steps // 10,
-                                          eval_every=max(10, steps // 5), weight_decay=0.05, seed=seed)
-    settings = {"kind": "generator", "model": config["model"], "training": training.to_dict(), "labels": list(corpus.labels),
-                "pretrained": str(pretrained), "table": table, "device": device, "bits_per_nat": config["bits_per_nat"],
-                "prior": label_prior(corpus.train, len(corpus.labels)).tolist(), "corpus_sha256": corpus.card.sha256}
+    training = training or TrainingConfig(
+        steps=steps,
+        batch_size=16,
+        lr=1e-3,
+        warmup_steps=steps // 10,
+        eval_every=max(10, steps // 5),
+        weight_decay=0.05,
+        seed=seed,
+    )
+    settings = {
+        "kind": "generator",
+        "model": config["model"],
+        "training": training.to_dict(),
+        "labels": list(corpus.labels),
+        "pretrained": str(pretrained),
+        "table": table,
+        "device": device,
+        "bits_per_nat": config["bits_per_nat"],
+        "prior": label_prior(corpus.train, len(corpus.labels)).tolist(),
+        "corpus_sha256": corpus.card.sha256,
+    }
     folder = create_run(folder, settings, {"corpus": corpus.card.to_dict()}, force)
     tokenizer.save(folder / "tokenizer.json")
     validation = subset(corpus.validation, 200, 0)
-    task = LabelLanguageTask(corpus.train, validation, corpus.labels, tokenizer, model.config.block_size, training.batch_size,
-                             training.seed)
+    task = LabelLanguageTask(
+        corpus.train, validation, corpus.labels, tokenizer, model.config.block_size, training.batch_size, training.seed
+    )
     trainer = Trainer(model, task, training, folder, title=title)
     trainer.fit()
     trainer.load_best()
     test = subset(corpus.test, test_texts, 0)
     p = classify(model, tokenizer, [t for t, _ in test], corpus.labels, np.array(settings["prior"]))
     result = {
-        "test_accuracy": float((p.argmax(axis=1) == np.array([y for _, y in test])).mean()), "test_texts": len(test),
+        "test_accuracy": float((p.argmax(axis=1) == np.array([y for _, y in test])).mean()),
+        "test_texts": len(test),
         "samples": write(model, tokenizer, corpus.labels),
     }
     (folder / "result.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    plot_curves({folder.name: read_metrics(folder)}, folder / "curves", metric="loss",
-                title=f"Fine-tuning to write texts of {len(corpus.labels)} topics")
+    plot_curves(
+        {folder.name: read_metrics(folder)},
+        folder / "curves",
+        metric="loss",
+        title=f"Fine-tuning to write texts of {len(corpus.labels)} topics",
+    )
     return Generator(folder, model, tokenizer, corpus.labels, result)
 
 

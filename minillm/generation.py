@@ -128,8 +128,14 @@ class _Reader:
 
 
 def generate_tokens(
-    model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, how: Sampling | None = None, *,
-    stop_tokens: Sequence[int] = (), generator: Generator | None = None, use_cache: bool = True,
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    how: Sampling | None = None,
+    *,
+    stop_tokens: Sequence[int] = (),
+    generator: Generator | None = None,
+    use_cache: bool = True,
 ) -> Iterator[list[int | None]]:
     """Yield the next token of every prompt, step by step.
 
@@ -215,8 +221,15 @@ def _check_prompts(model: Any, rows: list[list[int]], max_new_tokens: int) -> No
 
 
 def generate(
-    model: Any, prompts: Sequence[int] | Sequence[Sequence[int]], max_new_tokens: int, how: Sampling | None = None, *,
-    stop_tokens: Sequence[int] = (), generator: Generator | None = None, use_cache: bool = True, num_beams: int = 1,
+    model: Any,
+    prompts: Sequence[int] | Sequence[Sequence[int]],
+    max_new_tokens: int,
+    how: Sampling | None = None,
+    *,
+    stop_tokens: Sequence[int] = (),
+    generator: Generator | None = None,
+    use_cache: bool = True,
+    num_beams: int = 1,
     on_token: Callable[[list[int | None]], None] | None = None,
 ) -> list[Any]:
     """Return prompts with the tokens that the model adds.
@@ -234,7 +247,10 @@ def generate(
     batch: list[Any] = [prompts] if single else list(prompts)
     rows = [list(map(int, p)) for p in batch]
     if num_beams > 1:
-        rows = [beam_search(model, r, max_new_tokens, num_beams, stop_tokens=stop_tokens, use_cache=use_cache)[0] for r in rows]
+        rows = [
+            beam_search(model, r, max_new_tokens, num_beams, stop_tokens=stop_tokens, use_cache=use_cache)[0]
+            for r in rows
+        ]
     else:
         for step in generate_tokens(
             model, rows, max_new_tokens, how, stop_tokens=stop_tokens, generator=generator, use_cache=use_cache
@@ -248,8 +264,14 @@ def generate(
 
 
 def beam_search(
-    model: Any, prompt: Sequence[int], max_new_tokens: int, num_beams: int = 4, *, stop_tokens: Sequence[int] = (),
-    length_penalty: float = 1.0, use_cache: bool = True,
+    model: Any,
+    prompt: Sequence[int],
+    max_new_tokens: int,
+    num_beams: int = 4,
+    *,
+    stop_tokens: Sequence[int] = (),
+    length_penalty: float = 1.0,
+    use_cache: bool = True,
 ) -> tuple[list[int], float]:
     """Search for the likeliest continuation, keeping the ``num_beams`` best beginnings at every step.
 
@@ -284,7 +306,9 @@ def beam_search(
                 total = scores[:, None] + log_p
                 vocab = total.shape[1]
                 best = np.argsort(-total, axis=None, kind="stable")[: 2 * num_beams]
-                kept_rows, kept_tokens, kept_scores = [], [], []
+                kept_rows: list[int] = []
+                kept_tokens: list[int] = []
+                kept_scores: list[float] = []
                 for flat in best.tolist():
                     row, token, score = flat // vocab, flat % vocab, float(total.flat[flat])
                     if not math.isfinite(score):

@@ -213,13 +213,17 @@ class Tensor(TensorMethods, Variable):
             raise RuntimeError("deepcopy: only leaf tensors can be copied; use tensor.detach().clone()")
         made = type(self).__new__(type(self))
         memo[id(self)] = made
-        made.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("array", "grad", "_version", "_hooks")})
+        made.__dict__.update(
+            {k: v for k, v in self.__dict__.items() if k not in ("array", "grad", "_version", "_hooks")}
+        )
         made.array, made._version = self.array.copy(), [0]
         made.grad = None if self.grad is None else Tensor._wrap(self.grad.array.copy())
         return made
 
     def __reduce__(self) -> Any:
-        raise TypeError("tensors are not pickled, since reading a pickle can run any code; use minillm.save and minillm.load")
+        raise TypeError(
+            "tensors are not pickled, since reading a pickle can run any code; use minillm.save and minillm.load"
+        )
 
     # --- the graph -------------------------------------------------------------------------------------------------
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -234,7 +238,10 @@ class Tensor(TensorMethods, Variable):
         return self
 
     def backward(
-        self, gradient: Tensor | None = None, retain_graph: bool = False, create_graph: bool = False,
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool = False,
+        create_graph: bool = False,
         inputs: Sequence[Tensor] | None = None,
     ) -> None:
         """Compute the gradients of this tensor and add them to ``.grad`` of every leaf that it was made from.
@@ -289,7 +296,9 @@ class Tensor(TensorMethods, Variable):
         autograd.retain_grad(self)
 
     # --- other types and places ------------------------------------------------------------------------------------
-    def to(self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False) -> Tensor:
+    def to(
+        self, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False, non_blocking: bool = False
+    ) -> Tensor:
         """Return the tensor in another element type or on another device; itself if nothing changes.
 
         Args:

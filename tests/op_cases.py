@@ -81,8 +81,12 @@ def normal(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:
 def unary(name: str, reference: Callable | None, low: float = -3.0, high: float = 3.0, **options: Any) -> OpCase:
     """Return the row of an elementwise op of one input, sampled from ``low`` to ``high``."""
     return OpCase(
-        name, lambda rng: [sample(rng.uniform(low, high, shape)) for shape in [(), (0,), (5,), (2, 3), (2, 1, 4)]],
-        reference, method=options.pop("method", True), elementwise=True, **options,
+        name,
+        lambda rng: [sample(rng.uniform(low, high, shape)) for shape in [(), (0,), (5,), (2, 3), (2, 1, 4)]],
+        reference,
+        method=options.pop("method", True),
+        elementwise=True,
+        **options,
     )
 
 
@@ -92,7 +96,10 @@ def binary(name: str, reference: Callable | None, low: float = -3.0, high: float
     return OpCase(
         name,
         lambda rng: [sample(rng.uniform(low, high, a), rng.uniform(low, high, b)) for a, b in shapes],
-        reference, method=options.pop("method", True), elementwise=True, **options,
+        reference,
+        method=options.pop("method", True),
+        elementwise=True,
+        **options,
     )
 
 

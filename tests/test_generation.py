@@ -25,8 +25,11 @@ def make_model(seed=0, block_size=12, vocab_size=V):
     return model.eval()
 
 
-@given(st.lists(st.lists(st.integers(0, V - 1), min_size=1, max_size=6), min_size=1, max_size=3), st.integers(0, 20),
-       st.integers(0, 3))
+@given(
+    st.lists(st.lists(st.integers(0, V - 1), min_size=1, max_size=6), min_size=1, max_size=3),
+    st.integers(0, 20),
+    st.integers(0, 3),
+)
 def test_cached_equals_uncached_also_past_the_context(prompts, new, seed):
     model = make_model(seed)
     how = Sampling(temperature=0.8, top_k=5, top_p=0.9, repetition_penalty=1.2)

@@ -17,7 +17,10 @@ from minillm.backend import Array, backend_of
 
 
 def run_backward(
-    roots: Sequence[Variable], gradients: Sequence[Array], retain_graph: bool = False, inputs: Sequence[Variable] | None = None
+    roots: Sequence[Variable],
+    gradients: Sequence[Array],
+    retain_graph: bool = False,
+    inputs: Sequence[Variable] | None = None,
 ) -> list[Array | None]:
     """Send gradients from the roots back through the graph.
 
@@ -62,7 +65,10 @@ def run_backward(
             owned.add(id(slots[index]))
 
     for root, dy in zip(roots, gradients, strict=True):
-        send(*((root, -1) if root.grad_fn is None else (root.grad_fn, root.output_nr)), dy, False)
+        if root.grad_fn is None:
+            send(root, -1, dy, False)
+        else:
+            send(root.grad_fn, root.output_nr, dy, False)
     while queue:
         node = heapq.heappop(queue)[1]
         dys = pending.pop(node)
@@ -103,7 +109,9 @@ def _call_backward(node: Context, dys: list[Any]) -> tuple:
     if len(dxs) != len(node.edges):
         raise RuntimeError(f"{node.name()}: expected {len(node.edges)} gradients, one an input, got {len(dxs)}")
     if modes.anomaly and any(map(has_nan, dxs)) and not any(map(has_nan, dys)):
-        called = f"It was called here:\n{node.origin}" if node.origin else "Run the forward pass inside detect_anomaly too"
+        called = (
+            f"It was called here:\n{node.origin}" if node.origin else "Run the forward pass inside detect_anomaly too"
+        )
         raise RuntimeError(f"{node.name()}: made a NaN from gradients without one. {called}")
     return dxs
 
@@ -184,7 +192,11 @@ def retain_grad(x: Variable) -> None:
 
 
 def grad(
-    outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple:
     """Return the gradients of ``outputs`` with respect to ``inputs`` and change no ``.grad``.
@@ -208,7 +220,9 @@ def grad(
     found = run_backward(outputs, seeds, bool(retain_graph), inputs)
     for i, dx in enumerate(found):
         if dx is None and not allow_unused:
-            raise RuntimeError(f"grad: input {i} was not used to compute the outputs; pass allow_unused=True for None instead")
+            raise RuntimeError(
+                f"grad: input {i} was not used to compute the outputs; pass allow_unused=True for None instead"
+            )
     return tuple(None if dx is None else wrap(dx) for dx in found)
 
 

@@ -231,4 +231,6 @@ def has_nan(array: Any) -> bool:
 
 def _check_forward(ctx: Context, arrays: list[Any], results: Sequence[Array]) -> None:
     if any(map(has_nan, results)) and not any(map(has_nan, arrays)):
-        raise RuntimeError(f"{ctx.function.__name__}: made a NaN from inputs without one. It was called here:\n{ctx.origin}")
+        raise RuntimeError(
+            f"{ctx.function.__name__}: made a NaN from inputs without one. It was called here:\n{ctx.origin}"
+        )

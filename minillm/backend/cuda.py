@@ -50,7 +50,9 @@ class CuPyBackend(Backend):
                 "'minillm[gpu12]' (CUDA 12), or go on with device 'cpu'"
             ) from None
         if not cupy.cuda.is_available():
-            raise RuntimeError("device 'cuda': CuPy is installed, but no CUDA device was found. Go on with device 'cpu'")
+            raise RuntimeError(
+                "device 'cuda': CuPy is installed, but no CUDA device was found. Go on with device 'cpu'"
+            )
         self.xp = cupy
         self.array_type = cupy.ndarray
         self.device = device("cuda")
@@ -115,8 +117,10 @@ class CuPyBackend(Backend):
         acc = "double" if dtype == np.float64 else "long long" if dtype.kind in "iub" else "float"
         if acc not in self._segment_kernels:
             self._segment_kernels[acc] = self.xp.ElementwiseKernel(
-                "raw T values, raw int64 order, raw int64 positions, int64 n, int64 width", "raw T out",
-                _SEGMENT_ADD.replace("ACC", acc), f"minillm_segment_add_{acc.replace(' ', '_')}",
+                "raw T values, raw int64 order, raw int64 positions, int64 n, int64 width",
+                "raw T out",
+                _SEGMENT_ADD.replace("ACC", acc),
+                f"minillm_segment_add_{acc.replace(' ', '_')}",
             )
         return self._segment_kernels[acc]
 

@@ -60,8 +60,9 @@ class device:
 
     def __init__(self, type: str | device, index: int | None = None) -> None:
         if isinstance(type, device):
-            type, index = type.type, type.index if index is None else index
-        kind, colon, number = type.partition(":")
+            index = type.index if index is None else index
+            type = type.type
+        kind, colon, number = str(type).partition(":")
         if colon:
             if index is not None or not number.isdigit():
                 raise RuntimeError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {type!r}")
@@ -83,7 +84,9 @@ class device:
         return self.type if self.index is None else f"{self.type}:{self.index}"
 
     def __repr__(self) -> str:
-        return f"device(type={self.type!r})" if self.index is None else f"device(type={self.type!r}, index={self.index})"
+        return (
+            f"device(type={self.type!r})" if self.index is None else f"device(type={self.type!r}, index={self.index})"
+        )
 
 
 class _Defaults(threading.local):

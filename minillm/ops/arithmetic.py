@@ -64,7 +64,10 @@ class Add(Function):
     @staticmethod
     def backward(ctx: Any, dz: Array) -> tuple[Array | None, Array | None]:
         needs_x, needs_y = ctx.needs_input_grad
-        return (unbroadcast(dz, ctx.shapes[0]) if needs_x else None, unbroadcast(dz, ctx.shapes[1]) if needs_y else None)
+        return (
+            unbroadcast(dz, ctx.shapes[0]) if needs_x else None,
+            unbroadcast(dz, ctx.shapes[1]) if needs_y else None,
+        )
 
 
 def add(input: Tensor | Scalar, other: Tensor | Scalar, *, alpha: Scalar = 1) -> Tensor:

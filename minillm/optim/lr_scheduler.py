@@ -87,7 +87,10 @@ class LambdaLR(LRScheduler):
     """
 
     def __init__(
-        self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]], last_epoch: int = -1
+        self,
+        optimizer: Optimizer,
+        lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
+        last_epoch: int = -1,
     ) -> None:
         n = len(optimizer.param_groups)
         self.lr_lambdas = [lr_lambda] * n if callable(lr_lambda) else list(lr_lambda)
@@ -106,7 +109,11 @@ class MultiplicativeLR(LambdaLR):
     def get_lr(self) -> list[float]:
         """Return every group's last step size times its function of t."""
         now = [group["lr"] for group in self.optimizer.param_groups]
-        return now if self.last_epoch <= 0 else [lr * f(self.last_epoch) for lr, f in zip(now, self.lr_lambdas, strict=True)]
+        return (
+            now
+            if self.last_epoch <= 0
+            else [lr * f(self.last_epoch) for lr, f in zip(now, self.lr_lambdas, strict=True)]
+        )
 
 
 class StepLR(LRScheduler):
@@ -124,7 +131,9 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """Multiply by ``gamma`` at each of the ``milestones``."""
 
-    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
         self.milestones, self.gamma = sorted(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
@@ -161,7 +170,11 @@ class LinearLR(LRScheduler):
     """A straight line from ``start_factor`` to ``end_factor`` over ``total_iters`` steps; warm-up by default."""
 
     def __init__(
-        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5,
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
@@ -244,8 +257,16 @@ class ReduceLROnPlateau(LRScheduler):
     """
 
     def __init__(
-        self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
-        threshold_mode: str = "rel", cooldown: int = 0, min_lr: float = 0.0, eps: float = 1e-8,
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        eps: float = 1e-8,
     ) -> None:
         if not factor < 1:
             raise ValueError(f"ReduceLROnPlateau: expected a factor below 1, got {factor}")
@@ -282,7 +303,9 @@ class ReduceLROnPlateau(LRScheduler):
         sign = -1 if self.mode == "min" else 1
         # A share of the best, not of its size: for a negative best the bound lies on the other side, as in PyTorch.
         step = self.best * self.threshold if self.threshold_mode == "rel" else self.threshold
-        return math.isinf(self.best) or (value < self.best + sign * step if sign < 0 else value > self.best + sign * step)
+        return math.isinf(self.best) or (
+            value < self.best + sign * step if sign < 0 else value > self.best + sign * step
+        )
 
 
 def warmup_cosine(
@@ -301,7 +324,9 @@ def warmup_cosine(
     Source: Loshchilov and Hutter, "SGDR", ICLR 2017; the warm-up: Goyal et al. 2017, section 2.2.
     """
     if not 0 <= warmup_steps <= total_steps:
-        raise ValueError(f"warmup_cosine: expected 0 <= warmup_steps <= total_steps, got {warmup_steps} and {total_steps}")
+        raise ValueError(
+            f"warmup_cosine: expected 0 <= warmup_steps <= total_steps, got {warmup_steps} and {total_steps}"
+        )
 
     def factor(t: int) -> float:
         if t < warmup_steps:

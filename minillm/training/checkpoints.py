@@ -46,12 +46,22 @@ class Checkpoints:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:08d}.safetensors"
-        if not self._manifest(path).exists():  # the same step twice (a resumed run that stops at once) is the same state
+        if not self._manifest(
+            path
+        ).exists():  # the same step twice (a resumed run that stops at once) is the same state
             serialization.save(state, path)
-            facts = {"file": path.name, "step": step, "bytes": path.stat().st_size, "sha256": _sha256(path), **(info or {})}
+            facts = {
+                "file": path.name,
+                "step": step,
+                "bytes": path.stat().st_size,
+                "sha256": _sha256(path),
+                **(info or {}),
+            }
             write_atomically(self._manifest(path), json.dumps(facts, indent=1))
         if best:
-            write_atomically(self.folder / "best.json", json.dumps({"file": path.name, "step": step, **(info or {})}, indent=1))
+            write_atomically(
+                self.folder / "best.json", json.dumps({"file": path.name, "step": step, **(info or {})}, indent=1)
+            )
         self._prune()
         return path
 
@@ -77,7 +87,9 @@ class Checkpoints:
             facts = json.loads(self._manifest(path).read_text(encoding="utf-8"))
             expected = facts["sha256"]
         except FileNotFoundError:
-            raise CheckpointError(f"{path}: no manifest {self._manifest(path).name} beside it; it was never finished") from None
+            raise CheckpointError(
+                f"{path}: no manifest {self._manifest(path).name} beside it; it was never finished"
+            ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self._manifest(path)}: not a manifest ({error})") from None
         if not path.exists():

@@ -69,7 +69,9 @@ class TrainingConfig:
 
     def _wrong_types(self) -> list[str]:
         kinds: dict[str, tuple[str, tuple[type, ...]]] = {
-            "int": ("a whole number", (int,)), "float": ("a number", (int, float)), "str": ("a text", (str,)),
+            "int": ("a whole number", (int,)),
+            "float": ("a number", (int, float)),
+            "str": ("a text", (str,)),
             "bool": ("True or False", (bool,)),
         }
         wrong = []

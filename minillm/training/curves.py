@@ -71,7 +71,9 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
         try:
             found.append(json.loads(line))
         except ValueError:
-            raise ValueError(f"{path}:{number}: not a line of JSON; remove it, or resume the run, which repairs it") from None
+            raise ValueError(
+                f"{path}:{number}: not a line of JSON; remove it, or resume the run, which repairs it"
+            ) from None
     return found
 
 
@@ -85,8 +87,14 @@ def smooth(values: Sequence[float], share: float = 0.9) -> list[float]:
 
 
 def plot_curves(
-    runs: dict[str, list[dict[str, Any]]], path: str | Path, *, metric: str = "bits_per_byte", bits_per_nat: float | None = None,
-    baselines: dict[str, float] | None = None, title: str = "", stopped_at: int | None = None,
+    runs: dict[str, list[dict[str, Any]]],
+    path: str | Path,
+    *,
+    metric: str = "bits_per_byte",
+    bits_per_nat: float | None = None,
+    baselines: dict[str, float] | None = None,
+    title: str = "",
+    stopped_at: int | None = None,
 ) -> list[Path]:
     """Draw training and validation curves of one or several runs.
 
@@ -118,20 +126,41 @@ def plot_curves(
             ax.plot(steps, values, color=colour, alpha=0.18, linewidth=0.8)
             ax.plot(steps, smooth(values), color=colour, linewidth=1.2, linestyle=(0, (4, 2)), label=f"training{label}")
         if validation:
-            ax.plot(*zip(*validation, strict=True), color=colour, marker="o", markersize=3.5, linewidth=1.8,
-                    label=f"validation{label}")
+            ax.plot(
+                *zip(*validation, strict=True),
+                color=colour,
+                marker="o",
+                markersize=3.5,
+                linewidth=1.8,
+                label=f"validation{label}",
+            )
             highest.append(sorted(v for _, v in validation)[-2 if len(validation) > 2 else -1])
         numbers["runs"][name] = {"validation": validation, "train_nats": train}
         if i == 0 and stopped_at is not None and validation:
             best = dict(validation).get(stopped_at)
             if best is not None:
-                ax.annotate(f"best: {best:.3f}", (stopped_at, best), textcoords="offset points", xytext=(0, -16), ha="right",
-                            fontsize=9, color=colour)
+                ax.annotate(
+                    f"best: {best:.3f}",
+                    (stopped_at, best),
+                    textcoords="offset points",
+                    xytext=(0, -16),
+                    ha="right",
+                    fontsize=9,
+                    color=colour,
+                )
                 ax.plot([stopped_at], [best], marker="o", markersize=9, markerfacecolor="none", color=colour)
     for j, (name, value) in enumerate((baselines or {}).items()):
         ax.axhline(value, color="#555555", linewidth=1, linestyle=[":", "-.", "--"][j % 3])
-        ax.annotate(f"{name}: {value:.3f}", (0.99, value), xycoords=("axes fraction", "data"), textcoords="offset points",
-                    xytext=(0, 3), ha="right", fontsize=9, color="#333333")
+        ax.annotate(
+            f"{name}: {value:.3f}",
+            (0.99, value),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            xytext=(0, 3),
+            ha="right",
+            fontsize=9,
+            color="#333333",
+        )
     if highest and metric != "accuracy":
         # The first value, before any training, would squeeze everything else to the bottom.
         ax.set_ylim(top=max([*highest, *(baselines or {}).values()]) * 1.08)

@@ -20,15 +20,25 @@ from minillm.training.checkpoints import write_atomically
 
 __all__ = ["RunError", "create_run", "environment", "read_config"]
 
-_OWN = ("config.json", "manifest.json", "metrics.jsonl", "timing.jsonl", "samples.txt", "tokenizer.json", "result.json",
-        "checkpoints")
+_OWN = (
+    "config.json",
+    "manifest.json",
+    "metrics.jsonl",
+    "timing.jsonl",
+    "samples.txt",
+    "tokenizer.json",
+    "result.json",
+    "checkpoints",
+)
 
 
 class RunError(ValueError):
     """A folder that cannot be made, or is not the folder of a run."""
 
 
-def create_run(folder: str | Path, config: dict[str, Any], facts: dict[str, Any] | None = None, force: bool = False) -> Path:
+def create_run(
+    folder: str | Path, config: dict[str, Any], facts: dict[str, Any] | None = None, force: bool = False
+) -> Path:
     """Make the folder of a new run, having tried that it can be written to.
 
     Args:
@@ -45,7 +55,9 @@ def create_run(folder: str | Path, config: dict[str, Any], facts: dict[str, Any]
         raise RunError(f"{folder}: is a file; give another --out")
     if folder.is_dir() and any(folder.iterdir()):
         if not force:
-            raise RunError(f"{folder}: not empty; give another --out, resume the run in it, or pass --force to start anew")
+            raise RunError(
+                f"{folder}: not empty; give another --out, resume the run in it, or pass --force to start anew"
+            )
         for name in _OWN:
             path = folder / name
             if path.is_dir():
@@ -62,7 +74,9 @@ def create_run(folder: str | Path, config: dict[str, Any], facts: dict[str, Any]
         if made and folder.is_dir():
             folder.rmdir()
         raise RunError(f"{folder}: cannot be written to ({error.strerror}); give another --out") from None
-    write_atomically(folder / "manifest.json", json.dumps({**environment(), **(facts or {})}, indent=1, ensure_ascii=False))
+    write_atomically(
+        folder / "manifest.json", json.dumps({**environment(), **(facts or {})}, indent=1, ensure_ascii=False)
+    )
     write_atomically(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False))
     return folder
 
@@ -91,7 +105,7 @@ def environment() -> dict[str, Any]:
     """Return what a result may depend on: versions, BLAS, processor, threads."""
     import minillm
 
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "minillm": minillm.__version__,
         "python": platform.python_version(),

@@ -58,7 +58,10 @@ def random_settings(ranges: dict[str, Any], n: int, seed: int = 0) -> list[dict[
 
 
 def halving(
-    candidates: Sequence[dict[str, Any]], evaluate: Callable[[dict[str, Any], int], float], budget: int, keep: float = 0.5
+    candidates: Sequence[dict[str, Any]],
+    evaluate: Callable[[dict[str, Any], int], float],
+    budget: int,
+    keep: float = 0.5,
 ) -> list[Trial]:
     """Try all candidates for ``budget`` steps, keep the better half, double the steps, until one is left.
 

@@ -63,8 +63,16 @@ class LanguageTask:
     """
 
     def __init__(
-        self, train: np.ndarray, validation: np.ndarray, validation_bytes: int, *, block_size: int, batch_size: int,
-        seed: int = 0, evaluation_tokens: int | None = None, sampler: Callable[[Any], str] | None = None,
+        self,
+        train: np.ndarray,
+        validation: np.ndarray,
+        validation_bytes: int,
+        *,
+        block_size: int,
+        batch_size: int,
+        seed: int = 0,
+        evaluation_tokens: int | None = None,
+        sampler: Callable[[Any], str] | None = None,
     ) -> None:
         self.train, self.block_size, self.batch_size, self.seed = train, block_size, batch_size, seed
         self.validation = validation if evaluation_tokens is None else validation[: evaluation_tokens + 1]
@@ -105,8 +113,14 @@ class ClassificationTask:
     """
 
     def __init__(
-        self, train: Sequence[tuple[Sequence[int], int]], validation: Sequence[tuple[Sequence[int], int]], *, pad_id: int,
-        batch_size: int, max_length: int, seed: int = 0,
+        self,
+        train: Sequence[tuple[Sequence[int], int]],
+        validation: Sequence[tuple[Sequence[int], int]],
+        *,
+        pad_id: int,
+        batch_size: int,
+        max_length: int,
+        seed: int = 0,
     ) -> None:
         if not train or not validation:
             raise ValueError(f"classification: got {len(train)} texts to train on and {len(validation)} to validate on")

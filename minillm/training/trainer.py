@@ -77,7 +77,13 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Any, task: Task, config: TrainingConfig, folder: str | Path | None = None, *, title: str | None = None,
+        self,
+        model: Any,
+        task: Task,
+        config: TrainingConfig,
+        folder: str | Path | None = None,
+        *,
+        title: str | None = None,
     ) -> None:
         self.model, self.task, self.config = model, task, config
         self.folder = None if folder is None else Path(folder)
@@ -115,8 +121,14 @@ class Trainer:
                 self.step += 1
                 self._training_seconds += time.perf_counter() - before
                 if self.step % self.config.log_every == 0 or self.step == self.total_steps:
-                    self._log({"step": self.step, "train_loss": loss, "lr": self.optimizer.param_groups[0]["lr"],
-                               "grad_norm": norm})
+                    self._log(
+                        {
+                            "step": self.step,
+                            "train_loss": loss,
+                            "lr": self.optimizer.param_groups[0]["lr"],
+                            "grad_norm": norm,
+                        }
+                    )
                 due = self.step % self.config.eval_every == 0
                 # The first fit to the time budget is made as soon as the speed is known, so that even a short budget holds.
                 if due or self.step == first + 20:
@@ -149,8 +161,11 @@ class Trainer:
                 loss.backward()
                 mean += loss.item()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = float(clip_grad_norm_(parameters, config.clip) if config.clip and math.isfinite(mean) else
-                     get_total_norm([p.grad for p in parameters if p.grad is not None]))
+        norm = float(
+            clip_grad_norm_(parameters, config.clip)
+            if config.clip and math.isfinite(mean)
+            else get_total_norm([p.grad for p in parameters if p.grad is not None])
+        )
         if not (math.isfinite(mean) and math.isfinite(norm)):
             self._refuse_nonfinite(mean, norm)
             return mean, norm, total
@@ -215,7 +230,9 @@ class Trainer:
             with open(self.folder / "metrics.jsonl", "a", encoding="utf-8", newline="\n") as f:
                 f.write(json.dumps(record) + "\n")
             with open(self.folder / "timing.jsonl", "a", encoding="utf-8", newline="\n") as f:
-                f.write(json.dumps({"step": self.step, "seconds": round(time.perf_counter() - self._started, 3)}) + "\n")
+                f.write(
+                    json.dumps({"step": self.step, "seconds": round(time.perf_counter() - self._started, 3)}) + "\n"
+                )
 
     def _save(self, is_best: bool) -> None:
         if self.checkpoints is not None:
@@ -236,15 +253,21 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the rest of the run depends on."""
-        sizes = {} if self.folder is None else {
-            name: (self.folder / name).stat().st_size if (self.folder / name).exists() else 0 for name in _LOGS
-        }
+        sizes = (
+            {}
+            if self.folder is None
+            else {name: (self.folder / name).stat().st_size if (self.folder / name).exists() else 0 for name in _LOGS}
+        )
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "trainer": {
-                "step": self.step, "total_steps": self.total_steps, "seconds": time.perf_counter() - self._started,
-                "skipped": self.skipped, "stopper": self.stopper.state_dict(), "history": self.history,
+                "step": self.step,
+                "total_steps": self.total_steps,
+                "seconds": time.perf_counter() - self._started,
+                "skipped": self.skipped,
+                "stopper": self.stopper.state_dict(),
+                "history": self.history,
             },
             "random": get_rng_state(),
             "log_sizes": sizes,

@@ -143,7 +143,11 @@ class RandomSampler(Sampler):
     """Every row once in random order, or ``num_samples`` draws with ``replacement``."""
 
     def __init__(
-        self, data_source: Any, replacement: bool = False, num_samples: int | None = None, generator: Generator | None = None
+        self,
+        data_source: Any,
+        replacement: bool = False,
+        num_samples: int | None = None,
+        generator: Generator | None = None,
     ) -> None:
         self.data_source, self.replacement, self.generator = data_source, replacement, generator
         self.num_samples = len(data_source) if num_samples is None else num_samples
@@ -236,7 +240,9 @@ def default_collate(batch: Sequence[Any]) -> Any:
         return type(first)(*(default_collate(column) for column in zip(*batch, strict=True)))
     if isinstance(first, Sequence):
         return [default_collate(column) for column in zip(*batch, strict=True)]
-    raise TypeError(f"default_collate: expected tensors, arrays, numbers, strings, dicts or sequences, got {type(first)}")
+    raise TypeError(
+        f"default_collate: expected tensors, arrays, numbers, strings, dicts or sequences, got {type(first)}"
+    )
 
 
 class DataLoader:
@@ -259,10 +265,22 @@ class DataLoader:
     """
 
     def __init__(
-        self, dataset: Any, batch_size: int | None = 1, shuffle: bool | None = None, sampler: Any = None,
-        batch_sampler: Any = None, num_workers: int = 0, collate_fn: Callable | None = None, pin_memory: bool = False,
-        drop_last: bool = False, timeout: float = 0, worker_init_fn: Any = None, *, generator: Generator | None = None,
-        prefetch_factor: int | None = None, persistent_workers: bool = False,
+        self,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Any = None,
+        batch_sampler: Any = None,
+        num_workers: int = 0,
+        collate_fn: Callable | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Any = None,
+        *,
+        generator: Generator | None = None,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
     ) -> None:
         iterable = isinstance(dataset, IterableDataset)
         if sampler is not None and shuffle:
@@ -275,7 +293,9 @@ class DataLoader:
             raise ValueError(f"DataLoader: expected num_workers of 0 or more, got {num_workers}")
         self.dataset, self.batch_size, self.drop_last, self.num_workers = dataset, batch_size, drop_last, num_workers
         self.generator = generator
-        self.collate_fn = collate_fn or (default_collate if batch_size is not None or batch_sampler is not None else _as_is)
+        self.collate_fn = collate_fn or (
+            default_collate if batch_size is not None or batch_sampler is not None else _as_is
+        )
         if sampler is None and not iterable:
             sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
         self.sampler = sampler

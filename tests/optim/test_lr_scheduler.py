@@ -29,10 +29,20 @@ CASES = [
 
 def optimizers():
     return (
-        optim.SGD([{"params": [minillm.ones(1, requires_grad=True)]}, {"params": [minillm.ones(1, requires_grad=True)], "lr": 2.0}],
-                  lr=0.5),
-        torch.optim.SGD([{"params": [torch.ones(1, requires_grad=True)]},
-                         {"params": [torch.ones(1, requires_grad=True)], "lr": 2.0}], lr=0.5),
+        optim.SGD(
+            [
+                {"params": [minillm.ones(1, requires_grad=True)]},
+                {"params": [minillm.ones(1, requires_grad=True)], "lr": 2.0},
+            ],
+            lr=0.5,
+        ),
+        torch.optim.SGD(
+            [
+                {"params": [torch.ones(1, requires_grad=True)]},
+                {"params": [torch.ones(1, requires_grad=True)], "lr": 2.0},
+            ],
+            lr=0.5,
+        ),
     )
 
 
@@ -44,7 +54,10 @@ def lrs(opt):
 @pytest.mark.parametrize(("name", "options"), CASES, ids=[c[0] for c in CASES])
 def test_equals_pytorch_and_resumes(name, options):
     ours, theirs = optimizers()
-    mine, oracle = getattr(lr_scheduler, name)(ours, **options), getattr(torch.optim.lr_scheduler, name)(theirs, **options)
+    mine, oracle = (
+        getattr(lr_scheduler, name)(ours, **options),
+        getattr(torch.optim.lr_scheduler, name)(theirs, **options),
+    )
     for t in range(10):  # a cosine is compared up to its end; after it PyTorch's recursive form goes up again
         assert lrs(ours) == pytest.approx(lrs(theirs), abs=1e-12), t
         assert mine.get_last_lr() == pytest.approx(oracle.get_last_lr(), abs=1e-12)
@@ -75,11 +88,22 @@ def test_sequential_equals_pytorch():
         oracle.step()
 
 
-@given(st.lists(st.floats(-2, 2), min_size=1, max_size=40), st.sampled_from(["min", "max"]), st.sampled_from(["rel", "abs"]),
-       st.integers(0, 3), st.integers(0, 2))
+@given(
+    st.lists(st.floats(-2, 2), min_size=1, max_size=40),
+    st.sampled_from(["min", "max"]),
+    st.sampled_from(["rel", "abs"]),
+    st.integers(0, 3),
+    st.integers(0, 2),
+)
 def test_plateau_equals_pytorch(values, mode, threshold_mode, patience, cooldown):
-    options = {"mode": mode, "factor": 0.5, "patience": patience, "threshold": 0.1, "threshold_mode": threshold_mode,
-               "cooldown": cooldown}
+    options = {
+        "mode": mode,
+        "factor": 0.5,
+        "patience": patience,
+        "threshold": 0.1,
+        "threshold_mode": threshold_mode,
+        "cooldown": cooldown,
+    }
     ours, theirs = optimizers()
     mine = lr_scheduler.ReduceLROnPlateau(ours, **options)
     oracle = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, **options)

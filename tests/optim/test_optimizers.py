@@ -91,7 +91,8 @@ def test_state_dict_from_pytorch_can_be_read():
     step(theirs, oracle, grads)
     state = oracle.state_dict()
     state["state"] = {
-        i: {k: float(v) if k == "step" else minillm.tensor(v.numpy()) for k, v in s.items()} for i, s in state["state"].items()
+        i: {k: float(v) if k == "step" else minillm.tensor(v.numpy()) for k, v in s.items()}
+        for i, s in state["state"].items()
     }
     mine.load_state_dict(state)
     for a, b in zip(ours, theirs, strict=True):
