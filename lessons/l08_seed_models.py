@@ -9,8 +9,8 @@ This course grew from a short text about training language models. It gives a fo
 
 $$ P(w_{t+1} \mid w_1 \dots w_t) = \mathrm{softmax}\left(W_e[w_{t+1}] + \sum_{i=1}^{t} W_h[w_i]\right), $$
 
-a listing in PyTorch that is meant to implement it, and a second formula for fine-tuning with a label. This lesson builds
-all three as they stand and trains them: the formula is a bag of words, and the listing sees one word only.
+a listing in PyTorch that is meant to implement it, and a second formula for fine-tuning with a label. This lesson
+builds all three as they stand and trains them: the formula is a bag of words, and the listing sees one word only.
 """
 
 # %%
@@ -33,8 +33,9 @@ r"""
 The formula
 -----------
 
-For the formula to give one score for each candidate word v, $W_e$ must hold one number a word (a bias that says how common
-the word is) and $W_h$ one row of V numbers a word (how much each word of the context speaks for every candidate):
+For the formula to give one score for each candidate word v, $W_e$ must hold one number a word (a bias that says how
+common the word is) and $W_h$ one row of V numbers a word (how much each word of the context speaks for every
+candidate):
 
 $$ \mathrm{score}(v) = W_e[v] + \sum_{i=1}^{t} W_h[w_i, v] $$
 
@@ -135,10 +136,11 @@ r"""
 A label in front
 ----------------
 
-The second formula sums $W_h[w_j]$ "from j = 1 to y", with a label y as the upper bound. A label is not a number of words. The
-repair: a label stands for a sequence of words, and the sum runs over these and over the words before:
+The second formula sums $W_h[w_j]$ "from j = 1 to y", with a label y as the upper bound. A label is not a number of
+words. The repair: a label stands for a sequence of words, and the sum runs over these and over the words before:
 
-$$ P(w_1 \dots w_n \mid y) = \prod_{i=1}^{n} \mathrm{softmax}\left(W_e[w_i] + \sum_{j} W_h[l_j] + \sum_{j < i} W_h[w_j]\right) $$
+$$ P(w_1 \dots w_n \mid y) = \prod_{i=1}^{n} \mathrm{softmax}\left(W_e[w_i] + \sum_{j} W_h[l_j] + \sum_{j < i}
+W_h[w_j]\right) $$
 """
 
 
@@ -215,7 +217,9 @@ The same text in words, the same batches: the formula, the listing, and the tabl
 
 # %%
 def word_batches(steps: int, block_size: int = 16, batch_size: int = 16, vocab_size: int = 500, seed: int = 0) -> Any:
-    """Return training batches, validation ids and the vocabulary of ``stdlib-en`` in lower-case words without punctuation."""
+    """Return training batches, validation ids and the vocabulary of ``stdlib-en`` in lower-case words without
+    punctuation.
+    """
     from minillm import datasets
     from minillm.text import Normalizer, WordTokenizer
 

@@ -5,11 +5,12 @@ A GPT you can hold
 
 *What do the blocks add?*
 
-A GPT reads token ids and says, at every position, how likely each token of the vocabulary is to come next. It is a stack
-of equal blocks; each block lets a position look back (attention) and then think (a small network), and adds what it found
-to what was there:
+A GPT reads token ids and says, at every position, how likely each token of the vocabulary is to come next. It is a
+stack of equal blocks; each block lets a position look back (attention) and then think (a small network), and adds what
+it found to what was there:
 
-$$ x \leftarrow x + \mathrm{Attention}(\mathrm{LayerNorm}(x)), \qquad x \leftarrow x + \mathrm{MLP}(\mathrm{LayerNorm}(x)) $$
+$$ x \leftarrow x + \mathrm{Attention}(\mathrm{LayerNorm}(x)), \qquad x \leftarrow x +
+\mathrm{MLP}(\mathrm{LayerNorm}(x)) $$
 
 Sources: Vaswani et al. 2017 (attention); Radford et al. 2019 (GPT-2: the norm before each part, one more at the end).
 """
@@ -106,8 +107,8 @@ r"""
 Attention, many heads at once
 -----------------------------
 
-One matrix product makes queries, keys and values for all heads. Each head then takes, for every position, the mean of the
-values that it may see, weighted by how well its query fits their keys:
+One matrix product makes queries, keys and values for all heads. Each head then takes, for every position, the mean of
+the values that it may see, weighted by how well its query fits their keys:
 
 $$ \mathrm{softmax}\left(QK^T / \sqrt{D} + \mathrm{mask}\right) V $$
 

@@ -198,8 +198,8 @@ def pretrain(
     shape = GPTConfig.from_dict({**SIZES[size], "vocab_size": tokens.tokenizer.vocab_size, "dropout": dropout})
     if min(len(tokens.train), len(tokens.validation)) < shape.block_size + 1:
         raise ValueError(
-            f"the text gives {len(tokens.train)} tokens to train on and {len(tokens.validation)} to validate on, but the model "
-            f"reads {shape.block_size} at a time; give a longer text or a smaller --size"
+            f"the text gives {len(tokens.train)} tokens to train on and {len(tokens.validation)} to validate on, but "
+            f"the model reads {shape.block_size} at a time; give a longer text or a smaller --size"
         )
     model = initialise(shape, training.seed, device)
     folder = Path(folder)
@@ -233,7 +233,7 @@ def pretrain(
         trainer.resume()
     trainer.fit()
     trainer.load_best()
-    # why stride: in training every window starts without a past; to judge, each token gets at least half a window of it.
+    # why stride: in training every window starts without a past; to judge, each token gets at least half a window.
     figures = evaluate_language(
         model, tokens.validation, tokens.validation_bytes, shape.block_size, stride=shape.block_size // 2
     )
@@ -295,8 +295,8 @@ r"""
 Step 6, second half: tuning
 ---------------------------
 
-Settings are drawn at random and all tried for a short time; the better half goes on for twice as long, and so on until one
-is left (successive halving).
+Settings are drawn at random and all tried for a short time; the better half goes on for twice as long, and so on until
+one is left (successive halving).
 """
 
 
@@ -338,7 +338,8 @@ if __name__ == "__main__":
 if __name__ == "__main__":
     for trial in tune(tokens, n=4, budget=20):
         print(
-            f"lr {trial['lr']:.4f}  width {trial['n_embd']:3d}  {trial['steps']:3d} steps  {trial['bits_per_byte']:.3f} bits/byte"
+            f"lr {trial['lr']:.4f}  width {trial['n_embd']:3d}  {trial['steps']:3d} steps  "
+            f"{trial['bits_per_byte']:.3f} bits/byte"
         )
 
 # %%

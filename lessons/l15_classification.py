@@ -5,14 +5,14 @@ Fine-tuning to classify
 
 *How many labels does pretraining save?*
 
-A pretrained GPT has read a lot of text and knows no label. To classify, its last hidden states are averaged over the text
-and one linear layer turns the mean into a score for each label:
+A pretrained GPT has read a lot of text and knows no label. To classify, its last hidden states are averaged over the
+text and one linear layer turns the mean into a score for each label:
 
 $$ \mathrm{logits} = W \, \frac{1}{n} \sum_{t=1}^{n} h_t + b $$
 
-Either only this layer learns (*frozen*), or everything does (*full*). The same network with random weights (*scratch*) and
-naive Bayes, which only counts words, are the measure. Source of the idea: Howard and Ruder, "Universal Language Model
-Fine-tuning for Text Classification", 2018.
+Either only this layer learns (*frozen*), or everything does (*full*). The same network with random weights (*scratch*)
+and naive Bayes, which only counts words, are the measure. Source of the idea: Howard and Ruder, "Universal Language
+Model Fine-tuning for Text Classification", 2018.
 """
 
 # %%
@@ -57,8 +57,8 @@ r"""
 A head on the body
 ------------------
 
-Texts of a batch have different lengths. Short ones are filled up on the right; a causal model never looks to the right, so
-the filling changes no hidden state of the text itself, and the mean leaves the filled positions out.
+Texts of a batch have different lengths. Short ones are filled up on the right; a causal model never looks to the
+right, so the filling changes no hidden state of the text itself, and the mean leaves the filled positions out.
 """
 
 
@@ -263,8 +263,8 @@ r"""
 The question, measured
 ----------------------
 
-The same test texts, 50, 200 and more labelled texts to learn from, at least three seeds each. Test texts come from files
-that no training text comes from.
+The same test texts, 50, 200 and more labelled texts to learn from, at least three seeds each. Test texts come from
+files that no training text comes from.
 """
 
 

@@ -10,13 +10,13 @@ probability of a text given its label, one word at a time:
 
 $$ P(w_1 \dots w_n \mid y) = \prod_{t=1}^{n} P(w_t \mid y, w_1 \dots w_{t-1}) $$
 
-The label is written in front of the text as a sequence of words, and the pretrained GPT is fine-tuned on the whole; only
-the words of the text count in the loss. Bayes' rule then makes a classifier of it:
+The label is written in front of the text as a sequence of words, and the pretrained GPT is fine-tuned on the whole;
+only the words of the text count in the loss. Bayes' rule then makes a classifier of it:
 
 $$ P(y \mid w_1 \dots w_n) \propto P(y) \, P(w_1 \dots w_n \mid y) $$
 
-Sources: Yogatama et al., "Generative and Discriminative Text Classification with Recurrent Neural Networks", 2017; Keskar
-et al., "CTRL", 2019 (a label in front of the text).
+Sources: Yogatama et al., "Generative and Discriminative Text Classification with Recurrent Neural Networks", 2017;
+Keskar et al., "CTRL", 2019 (a label in front of the text).
 """
 
 # %%
@@ -251,9 +251,9 @@ def finetune(
 ) -> Generator:
     """Fine-tune a pretrained GPT so that a label writes texts, and leave a run folder behind.
 
-    The steps: (1) load the labelled texts, which come split; (2) preprocess: the pretrained tokenizer; (3) load the pretrained
-    model; (4) labels become word sequences; (5) the probability of every word given label and past; (6) gradient descent;
-    (7) judge on the validation texts and keep the best; (8) save.
+    The steps: (1) load the labelled texts, which come split; (2) preprocess: the pretrained tokenizer; (3) load the
+    pretrained model; (4) labels become word sequences; (5) the probability of every word given label and past; (6)
+    gradient descent; (7) judge on the validation texts and keep the best; (8) save.
 
     Args:
         test_texts: on so many test texts the classification by Bayes' rule is judged (each costs a pass a label).

@@ -1,8 +1,8 @@
 """Floor 6: text from a language model, token by token.
 
 A model here is anything that maps ids (B, T) to logits (B, T, V) and says how long a context it can read
-(``model.config.block_size``). With a key/value cache (``model.make_cache(batch_size)``, then ``model(ids, cache=cache)``)
-each new token costs one step instead of a pass over the whole text; the logits are the same.
+(``model.config.block_size``). With a key/value cache (``model.make_cache(batch_size)``, then ``model(ids,
+cache=cache)``) each new token costs one step instead of a pass over the whole text; the logits are the same.
 """
 
 from __future__ import annotations

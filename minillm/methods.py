@@ -3,7 +3,7 @@
 ``x.exp()`` is ``minillm.exp(x)``. Kept apart from tensor.py so that both can be read in one sitting.
 """
 
-# ruff: noqa: E501, E701  (one line a method, on purpose)
+# ruff: noqa: E501  (one line a method, on purpose)
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,6 @@
-"""Floor 3: the Tensor. An array, its place in the graph, and PyTorch's methods, each a one-line call into ``minillm.ops``."""
+"""Floor 3: the Tensor. An array, its place in the graph, and PyTorch's methods, each a one-line call into
+``minillm.ops``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Floor 2: the tape (function.py), the backward pass (engine.py) and their switches (modes.py). Knows no op and no Tensor."""
+"""Floor 2: the tape (function.py), the backward pass (engine.py) and their switches (modes.py). Knows no op and no
+Tensor.
+"""
 
 from minillm.autograd.engine import add_hook, grad, retain_grad, run_backward, start_gradient
 from minillm.autograd.function import Context, Function, Variable, set_tensor_class, wrap

@@ -1,7 +1,8 @@
 """The backward pass: gradients go from the results back to the leaves.
 
-Calls are numbered as they are made, so an op's inputs have lower numbers than the op: taking the highest number first is
-an order in which every node has received all of its gradient before it is used. There is no recursion: depth has no limit.
+Calls are numbered as they are made, so an op's inputs have lower numbers than the op: taking the highest number first
+is an order in which every node has received all of its gradient before it is used. There is no recursion: depth has no
+limit.
 """
 
 from __future__ import annotations

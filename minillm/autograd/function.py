@@ -1,7 +1,7 @@
 """The tape: every op is a ``Function`` with a ``forward`` and a ``backward`` on plain arrays.
 
-``Function.apply`` runs the forward and, if a gradient may be asked for later, keeps one ``Context`` a call: who was called,
-with which inputs, and what the backward pass will need. ``Variable`` is all that it needs to know of a tensor.
+``Function.apply`` runs the forward and, if a gradient may be asked for later, keeps one ``Context`` a call: who was
+called, with which inputs, and what the backward pass will need. ``Variable`` is all that it needs to know of a tensor.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class Context:
         """
         if self._saved is None:
             raise RuntimeError(
-                f"{self.name()}: backward through the graph a second time, but its saved arrays were freed by the first. "
-                "Call backward(retain_graph=True) the first time, or compute the loss again"
+                f"{self.name()}: backward through the graph a second time, but its saved arrays were freed by the "
+                "first. Call backward(retain_graph=True) the first time, or compute the loss again"
             )
         for cell, version, what in self._versions:
             if cell[0] != version:
@@ -226,7 +226,8 @@ def _mixed_devices(cls: type, a: Backend, b: Backend) -> RuntimeError:
 
 def has_nan(array: Any) -> bool:
     dtype = getattr(array, "dtype", None)
-    return dtype is not None and dtype.kind not in "iub" and bool((array != array).any())  # noqa: PLR0124 (only NaN differs from itself)
+    # Only NaN differs from itself.
+    return dtype is not None and dtype.kind not in "iub" and bool((array != array).any())
 
 
 def _check_forward(ctx: Context, arrays: list[Any], results: Sequence[Array]) -> None:

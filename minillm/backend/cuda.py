@@ -18,8 +18,8 @@ from minillm.backend.base import Array, Backend
 from minillm.backend.device import device
 from minillm.backend.random import Generator
 
-# One thread for each (row, column) of the sorted values; the thread at the start of a run of equal positions walks through
-# the run, in order: the same sum every time, and nothing has to be counted on the host.
+# One thread for each (row, column) of the sorted values; the thread at the start of a run of equal positions walks
+# through the run, in order: the same sum every time, and nothing has to be counted on the host.
 _SEGMENT_ADD = """
     const long long row = i / width, column = i - row * width;
     if (row == 0 || positions[row] != positions[row - 1]) {

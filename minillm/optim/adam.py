@@ -97,7 +97,8 @@ class Adam(Optimizer):
         beta1, beta2 = group["betas"]
         sqrt, empty_like = backend_of(p.array).xp.sqrt, backend_of(p.array).xp.empty_like
         # Both corrections are numbers, so they move out of the arrays' way:
-        # lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) = (lr c / (1 - b1^t)) m / (sqrt(v) + eps c), c = sqrt(1 - b2^t)
+        # lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) = (lr c / (1 - b1^t)) m / (sqrt(v) + eps c), c = sqrt(1 -
+        # b2^t)
         c = math.sqrt(1 - beta2**step)
         size = lr * c / (1 - beta1**step)
         arrays = [p.array, g, state["exp_avg"].array, state["exp_avg_sq"].array]

@@ -1,7 +1,7 @@
 """Learning-rate schedules: the step size as a function of the step.
 
-Call ``scheduler.step()`` after every ``optimizer.step()`` (or once an epoch). Every schedule is a function of the number of
-calls, except ``ReduceLROnPlateau``, which looks at a measurement.
+Call ``scheduler.step()`` after every ``optimizer.step()`` (or once an epoch). Every schedule is a function of the
+number of calls, except ``ReduceLROnPlateau``, which looks at a measurement.
 """
 
 from __future__ import annotations

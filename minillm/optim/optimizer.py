@@ -12,7 +12,9 @@ from minillm.backend import Array, backend_of
 from minillm.tensor import Tensor
 
 TILE = 1 << 16
-"""Elements updated at a time: the arrays of one tile (weight, gradient, two moments, two scratch) stay in the L2 cache."""
+"""Elements updated at a time: the arrays of one tile (weight, gradient, two moments, two scratch) stay in the L2
+cache.
+"""
 
 
 class Optimizer:

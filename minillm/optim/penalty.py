@@ -1,7 +1,8 @@
 """Penalties on the size of the weights, added to the loss by whoever wants them.
 
-``weight_decay`` of SGD and Adam is the gradient of an L2 penalty, applied where nobody sees it; AdamW's is no gradient of
-anything. These two are terms of the loss itself, so that a curve shows them and their gradient is checked like any other.
+``weight_decay`` of SGD and Adam is the gradient of an L2 penalty, applied where nobody sees it; AdamW's is no gradient
+of anything. These two are terms of the loss itself, so that a curve shows them and their gradient is checked like any
+other.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Checkpoints that are whole or not there.
 
-A checkpoint is ``step-00000100.safetensors`` and, written after it, ``step-00000100.json`` with its size and sha256. Without
-the second file the first does not count. Both are written beside their place and renamed into it, so a reader never sees a
-half-written one, and a committed one is never changed.
+A checkpoint is ``step-00000100.safetensors`` and, written after it, ``step-00000100.json`` with its size and sha256.
+Without the second file the first does not count. Both are written beside their place and renamed into it, so a reader
+never sees a half-written one, and a committed one is never changed.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class TrainingConfig:
             ("weight_decay", lambda v: 0 <= v < math.inf, "0 or more"),
             ("beta1", lambda v: 0 <= v < 1, "from 0 to below 1"),
             ("beta2", lambda v: 0 <= v < 1, "from 0 to below 1"),
-            ("clip", lambda v: v is None or 0 < v, "a positive number or None"),
+            ("clip", lambda v: v is None or v > 0, "a positive number or None"),
             ("eval_every", lambda v: v >= 1, "1 or more"),
             ("patience", lambda v: v is None or v >= 1, "1 or more, or None"),
             ("min_delta", lambda v: v >= 0, "0 or more"),

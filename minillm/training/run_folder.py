@@ -1,7 +1,7 @@
 """The folder of a run: what was asked for, on what, and what came of it.
 
-``runs/NAME/`` holds config.json, manifest.json, metrics.jsonl, timing.jsonl, samples.txt, tokenizer.json, checkpoints/ and
-curves.png/.svg/.json.
+``runs/NAME/`` holds config.json, manifest.json, metrics.jsonl, timing.jsonl, samples.txt, tokenizer.json, checkpoints/
+and curves.png/.svg/.json.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The training loop: everything between a model, a task and a trained model, in one file.
 
-A *task* says what is learned: it makes batches as a pure function of their number, computes the loss of one, and evaluates
-the model. The *trainer* does the rest: gradient accumulation, clipping, AdamW, the schedule, evaluation, early stopping,
-checkpoints, metrics and progress. Because batch number n is a function of (seed, n), the position in the data is one
-number, and a resumed run continues bit for bit.
+A *task* says what is learned: it makes batches as a pure function of their number, computes the loss of one, and
+evaluates the model. The *trainer* does the rest: gradient accumulation, clipping, AdamW, the schedule, evaluation,
+early stopping, checkpoints, metrics and progress. Because batch number n is a function of (seed, n), the position in
+the data is one number, and a resumed run continues bit for bit.
 """
 
 from __future__ import annotations
@@ -130,7 +130,8 @@ class Trainer:
                         }
                     )
                 due = self.step % self.config.eval_every == 0
-                # The first fit to the time budget is made as soon as the speed is known, so that even a short budget holds.
+                # The first fit to the time budget is made as soon as the speed is known, so that even a short budget
+                # holds.
                 if due or self.step == first + 20:
                     self._fit_steps_to_time(first)
                 bar.update(self.step, self.total_steps, loss, predictions)
