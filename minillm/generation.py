@@ -76,7 +76,8 @@ def next_distribution(logits: np.ndarray, seen: np.ndarray, how: Sampling) -> np
         p = np.zeros_like(x)
         p[x.argmax()] = 1.0
         return p
-    x = (x - x.max()) / how.temperature
+    with np.errstate(over="ignore"):  # a gap that overflows is -inf: probability 0, as it should be
+        x = (x - x.max()) / how.temperature
     if how.top_k is not None and how.top_k < len(x):
         x[x < np.partition(x, -how.top_k)[-how.top_k]] = -np.inf
     p = np.exp(x)
@@ -140,7 +141,7 @@ def generate_tokens(
     """Yield the next token of every prompt, step by step.
 
     Prompts of different lengths run side by side: as long as a row is still inside its prompt, its next token is the
-    prompt's own and ``None`` is yielded for it. No padding is needed, and each row gets the tokens it would get alone.
+    prompt's own and ``None`` is yielded for it. No padding is needed.
 
     Args:
         model: the language model; it is put into evaluation mode and back.
@@ -148,7 +149,7 @@ def generate_tokens(
         max_new_tokens: how many tokens to add to each.
         how: sampling settings.
         stop_tokens: ids that end a row; the stop token itself is yielded, ``None`` after it.
-        generator: source of randomness; row i draws from a stream of its own, so the batch does not change its tokens.
+        generator: source of randomness; row i draws from stream i, whatever the other rows do.
         use_cache: keep keys and values instead of computing them again.
 
     Yields:
@@ -163,7 +164,6 @@ def generate_tokens(
     _check_prompts(model, rows, max_new_tokens)
     ends = [len(p) + max_new_tokens for p in rows]
     source = generator or default_generator
-    streams = [source.stream("sampling" if i == 0 else f"sampling-{i}") for i in range(len(rows))]
     reader = _Reader(model, len(rows), use_cache)
     stop, done = set(map(int, stop_tokens)), [max_new_tokens == 0] * len(rows)
     length = min(map(len, rows))
@@ -181,7 +181,7 @@ def generate_tokens(
                         row.append(row[-1])  # keeps the batch rectangular; nobody sees it
                         continue
                     p = next_distribution(logits[i], np.asarray(row), how)
-                    token = int(p.argmax()) if how.temperature == 0 else _draw(p, streams[i])
+                    token = int(p.argmax()) if how.temperature == 0 else _draw(p, source, i)
                     row.append(token)
                     out[i] = token
                     done[i] = token in stop or len(row) >= ends[i]
@@ -193,8 +193,9 @@ def generate_tokens(
             model.train(True)
 
 
-def _draw(p: np.ndarray, stream: np.random.Generator) -> int:
+def _draw(p: np.ndarray, source: Generator, row: int) -> int:
     """Draw an id by inverting the cumulative distribution: one number a token, on every device the same."""
+    stream = source.stream("sampling" if row == 0 else f"sampling-{row}")
     cumulative = np.cumsum(p)
     found = int(np.searchsorted(cumulative, stream.random() * cumulative[-1], side="right"))
     # Rounding can land on a token of probability 0; the last that has any is meant.

@@ -95,7 +95,7 @@ class Adam(Optimizer):
         step = state["step"] = int(state["step"]) + 1
         lr, decay, eps = float(group["lr"]), group["weight_decay"], group["eps"]
         beta1, beta2 = group["betas"]
-        sqrt, empty_like = backend_of(p.array).xp.sqrt, backend_of(p.array).xp.empty_like
+        xp = backend_of(p.array).xp
         # Both corrections are numbers, so they move out of the arrays' way:
         # lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) = (lr c / (1 - b1^t)) m / (sqrt(v) + eps c), c = sqrt(1 -
         # b2^t)
@@ -107,7 +107,7 @@ class Adam(Optimizer):
         scratch: list[Array] = []
         for w, dw, m, v, *largest in tiles(*arrays):
             if not scratch or scratch[0].shape != w.shape:
-                scratch = [empty_like(w), empty_like(w)]
+                scratch = [xp.empty_like(w), xp.empty_like(w)]
             a, b = scratch
             if group["maximize"]:
                 dw = -dw
@@ -116,24 +116,19 @@ class Adam(Optimizer):
             elif decay:
                 dw = dw + decay * w
             m *= beta1
-            multiply_add(dw, 1 - beta1, m, a)
+            xp.multiply(dw, 1 - beta1, out=a)
+            m += a
             v *= beta2
-            a *= dw  # a holds (1 - beta1) dw
+            a *= dw
             a *= (1 - beta2) / (1 - beta1)
             v += a
             if largest:
-                backend_of(w).xp.maximum(largest[0], v, out=largest[0])
-            sqrt(largest[0] if largest else v, out=b)
+                xp.maximum(largest[0], v, out=largest[0])
+            xp.sqrt(largest[0] if largest else v, out=b)
             b += eps * c
-            backend_of(w).xp.divide(m, b, out=a)
+            xp.divide(m, b, out=a)
             a *= size
             w -= a
-
-
-def multiply_add(x: Array, factor: float, target: Array, scratch: Array) -> None:
-    """``target += factor * x`` without a temporary; ``scratch`` then holds ``factor * x``."""
-    backend_of(x).xp.multiply(x, factor, out=scratch)
-    target += scratch
 
 
 class AdamW(Adam):

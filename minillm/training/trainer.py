@@ -112,8 +112,8 @@ class Trainer:
         self._started = time.perf_counter() - self.seconds
         self._training_seconds = 0.0
         first = self.step
-        if self.step == 0 and not self.history:
-            self._evaluate()
+        if self.step % self.config.eval_every == 0 and not self._evaluated():
+            self._evaluate()  # also where a run was stopped between a step and its evaluation
         with _StopSignals(self), Progress(self.title, self.total_steps, self.step) as bar:
             while self.step < self.total_steps and not self.stopper.should_stop:
                 before = time.perf_counter()
@@ -206,6 +206,9 @@ class Trainer:
         a_step = max(elapsed - self.seconds, 1e-9) / max(1, self.step - first)
         left = self.config.minutes * 60 - elapsed
         self.total_steps = min(self.config.steps, self.step + max(0, int(left / a_step)))
+
+    def _evaluated(self) -> bool:
+        return any(r["step"] == self.step and "val_loss" in r for r in self.history[-2:])
 
     # --- looking and saving ----------------------------------------------------------------------------------------
     def _evaluate(self) -> None:
