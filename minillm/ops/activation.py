@@ -16,8 +16,8 @@ from minillm.backend.device import is_floating
 from minillm.ops import inplace as in_place
 from minillm.ops.arithmetic import mul
 from minillm.ops.elementary import sigmoid
+from minillm.ops.joining import chunk
 from minillm.ops.rows import tiles, working
-from minillm.ops.shape import chunk
 from minillm.tensor import Tensor
 
 __all__ = [

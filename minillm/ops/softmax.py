@@ -1,0 +1,150 @@
+"""Softmax and its logarithm: numbers along an axis become probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minillm.autograd import Function
+from minillm.backend import Array
+from minillm.backend.device import is_floating
+from minillm.ops.common import cast, normalize_dim
+from minillm.ops.rows import as_rows, row_dot, row_max, row_sum, tiles, working
+from minillm.tensor import Tensor
+
+__all__ = ["log_softmax", "softmax"]
+
+
+def softmax_formula(xp: Any, x: Any, axis: int) -> Any:
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    return e / xp.sum(e, axis=axis, keepdims=True)
+
+
+def log_softmax_formula(xp: Any, x: Any, axis: int) -> Any:
+    x = x - xp.max(x, axis=axis, keepdims=True)
+    return x - xp.log(xp.sum(xp.exp(x), axis=axis, keepdims=True))
+
+
+class _AlongRows(Function):
+    """Both ops work on rows: the axis goes last, tiles of rows are computed, and the axis goes back."""
+
+    @staticmethod
+    def rows(ctx: Any, x: Array) -> Array:
+        if not x.ndim:
+            return working(x).reshape(1, 1)
+        return as_rows(working(ctx.xp.moveaxis(x, ctx.axis, -1)), x.shape[ctx.axis])
+
+    @staticmethod
+    def shaped(ctx: Any, rows: Array, like: Array) -> Array:
+        if like.ndim and ctx.axis != like.ndim - 1:
+            moved = ctx.xp.moveaxis(like, ctx.axis, -1).shape
+            rows = ctx.xp.ascontiguousarray(ctx.xp.moveaxis(rows.reshape(moved), -1, ctx.axis))
+        return rows.reshape(like.shape).astype(like.dtype, copy=False)
+
+
+class Softmax(_AlongRows):
+    """``y = exp(x) / sum(exp(x))``, the largest x subtracted first; ``dx = y (dy - sum(dy y))``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Array, *, axis: int) -> Array:
+        ctx.axis = axis
+        x_rows = Softmax.rows(ctx, x)
+        y = ctx.xp.empty_like(x_rows)
+        if y.size:
+            for part in tiles(ctx.backend, *y.shape):
+                e = y[part]
+                ctx.xp.subtract(x_rows[part], row_max(ctx.backend, x_rows[part]), out=e)
+                ctx.xp.exp(e, out=e)
+                e /= row_sum(ctx.backend, e)
+        result = Softmax.shaped(ctx, y, x)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, dy: Array) -> Array:
+        (y,) = ctx.saved_arrays
+        y_rows, dy_rows = Softmax.rows(ctx, y), Softmax.rows(ctx, dy)
+        dx = ctx.xp.empty_like(y_rows)
+        for part in tiles(ctx.backend, *dx.shape):
+            d = dx[part]
+            ctx.xp.subtract(dy_rows[part], row_dot(ctx.backend, dy_rows[part], y_rows[part]), out=d)
+            d *= y_rows[part]
+        return Softmax.shaped(ctx, dx, dy)
+
+
+class LogSoftmax(_AlongRows):
+    """``y = x - log(sum(exp(x)))``; ``dx = dy - exp(y) sum(dy)``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Array, *, axis: int) -> Array:
+        ctx.axis = axis
+        x_rows = LogSoftmax.rows(ctx, x)
+        y = ctx.xp.empty_like(x_rows)
+        if y.size:
+            for part in tiles(ctx.backend, *y.shape):
+                shifted = y[part]
+                ctx.xp.subtract(x_rows[part], row_max(ctx.backend, x_rows[part]), out=shifted)
+                shifted -= ctx.xp.log(row_sum(ctx.backend, ctx.xp.exp(shifted)))
+        result = LogSoftmax.shaped(ctx, y, x)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, dy: Array) -> Array:
+        (y,) = ctx.saved_arrays
+        y_rows, dy_rows = LogSoftmax.rows(ctx, y), LogSoftmax.rows(ctx, dy)
+        dx = ctx.xp.empty_like(y_rows)
+        for part in tiles(ctx.backend, *dx.shape):
+            d = dx[part]
+            ctx.xp.exp(y_rows[part], out=d)
+            d *= -row_sum(ctx.backend, dy_rows[part])
+            d += dy_rows[part]
+        return LogSoftmax.shaped(ctx, dx, dy)
+
+
+def _apply(op: type[Function], what: str, input: Tensor, dim: int | None, dtype: Any) -> Tensor:
+    if dim is None:
+        raise ValueError(f"{what}: say along which dim, usually dim=-1 (PyTorch would guess one and warn)")
+    if dtype is not None:
+        input = cast(input, dtype)
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"{what}: expected a floating tensor, got {input.dtype}; use input.float()")
+    return op.apply(input, axis=normalize_dim(dim, input.ndim))
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    r"""Turn numbers into probabilities along an axis: $y_i = e^{x_i} / \sum_j e^{x_j}$.
+
+    $dx_i = y_i \, (dy_i - \sum_j dy_j y_j)$. The largest $x$ of a row is subtracted first, so that nothing overflows. A row
+    of $-\infty$ alone gives NaN.
+
+    Args:
+        input: of any shape.
+        dim: the axis whose probabilities add up to 1.
+        dtype: a type to cast to first.
+
+    Raises:
+        ValueError: without ``dim``.
+
+    >>> import minillm
+    >>> softmax(minillm.tensor([0.0, 0.0, 1e4]), dim=-1)
+    tensor([0., 0., 1.])
+    """
+    return _apply(Softmax, "softmax", input, dim, dtype)
+
+
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    r"""Logarithm of the softmax: $y_i = x_i - \log \sum_j e^{x_j}$, without overflow.
+
+    $dx_i = dy_i - e^{y_i} \sum_j dy_j$.
+
+    Args:
+        input: of any shape.
+        dim: the axis along which the probabilities add up to 1.
+        dtype: a type to cast to first.
+
+    Raises:
+        ValueError: without ``dim``.
+    """
+    return _apply(LogSoftmax, "log_softmax", input, dim, dtype)
