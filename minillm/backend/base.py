@@ -14,6 +14,7 @@ import numpy as np
 
 from minillm.backend.device import device
 from minillm.backend.random import Generator
+from minillm.backend.special import erf
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -71,6 +72,10 @@ class Backend:
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """Matrix product of the last two axes, broadcast over the others."""
         return self.xp.matmul(a, b, out=out)
+
+    def erf(self, x: Array) -> Array:
+        """The error function, elementwise."""
+        return erf(x)
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         """Add ``values`` to ``target[index]`` in place; repeated positions add up, always in the same order."""

@@ -87,6 +87,12 @@ class CuPyBackend(Backend):
             return self.xp.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
         return self.xp.matmul(a, b, out=out) if out is not None else self.xp.matmul(a, b)
 
+    def erf(self, x: Array) -> Array:
+        """The error function, elementwise."""
+        from cupyx.scipy.special import erf
+
+        return erf(x)
+
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         """Add ``values`` to ``target[index]`` in place, repeated positions in the order in which they stand."""
         xp = self.xp

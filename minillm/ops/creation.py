@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minillm.autograd import Function
 from minillm.backend import Array, Backend, get_backend
-from minillm.backend.device import get_default_dtype
+from minillm.backend.device import get_default_dtype, is_floating
+from minillm.ops.common import flat_ints
 from minillm.tensor import Tensor
 
-__all__ = ["tensor"]
+__all__ = [
+    "arange",
+    "as_tensor",
+    "empty",
+    "empty_like",
+    "eye",
+    "from_numpy",
+    "full",
+    "full_like",
+    "linspace",
+    "meshgrid",
+    "ones",
+    "ones_like",
+    "tensor",
+    "tril_indices",
+    "triu_indices",
+    "zeros",
+    "zeros_like",
+]
 
 
 def plain_data(data: Any) -> Any:
@@ -65,3 +85,153 @@ class ToDevice(Function):
 def to_device(input: Tensor, target: Backend) -> Tensor:
     """Return the tensor on the device of ``target``; itself if it is there already."""
     return input if input.backend is target else ToDevice.apply(input, target=target)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """Return ``data`` as a tensor, without copying where that is possible."""
+    if isinstance(data, Tensor):
+        return data.to(device, dtype)
+    if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtype):
+        return from_numpy(data).to(device)
+    return tensor(data, dtype=dtype, device=device)
+
+
+def from_numpy(ndarray: np.ndarray) -> Tensor:
+    """Return a tensor that shares memory with a NumPy array."""
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"from_numpy: expected a NumPy array, got {type(ndarray).__name__}")
+    return Tensor._wrap(ndarray)
+
+
+# --- constants --------------------------------------------------------------------------------------------------------
+def _finish(array: Array, requires_grad: bool) -> Tensor:
+    made = Tensor._wrap(array)
+    return made.requires_grad_() if requires_grad else made
+
+
+def full(
+    size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Return a tensor of one number; its type follows the number (float: default type, int: int64, bool) if not given."""
+    if isinstance(fill_value, Tensor):
+        dtype, fill_value = dtype or fill_value.dtype, fill_value.item()
+    if dtype is None:
+        dtype = bool if isinstance(fill_value, bool) else np.int64 if isinstance(fill_value, int) else get_default_dtype()
+    xp = get_backend(device).xp
+    return _finish(xp.full(flat_ints((size,)), fill_value, dtype=dtype), requires_grad)
+
+
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``.
+
+    >>> zeros(2, 2)
+    tensor([[0., 0.],
+            [0., 0.]])
+    """
+    xp = get_backend(device).xp
+    return _finish(xp.zeros(flat_ints(size), dtype=dtype or get_default_dtype()), requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
+    xp = get_backend(device).xp
+    return _finish(xp.ones(flat_ints(size), dtype=dtype or get_default_dtype()), requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return a tensor of which nobody says what is in it (zeros, here: what is not said should at least be the same)."""
+    return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return a matrix with ones on its diagonal."""
+    xp = get_backend(device).xp
+    return _finish(xp.eye(n, m, dtype=dtype or get_default_dtype()), requires_grad)
+
+
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return zeros with the shape, type and device of ``input``."""
+    return zeros(
+        input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
+
+
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return ones with the shape, type and device of ``input``."""
+    return ones(input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+
+
+def empty_like(input: Tensor, **options: Any) -> Tensor:
+    """Return ``empty`` with the shape, type and device of ``input``."""
+    return zeros_like(input, **options)
+
+
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Return a tensor of one number with the shape, type and device of ``input``."""
+    return full(
+        input.shape, fill_value, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+    )
+
+
+def new_like(self: Tensor, maker: Callable, *args: Any, **options: Any) -> Tensor:
+    """Return what ``maker`` makes, with the type and device of ``self`` unless said otherwise."""
+    return maker(*args, **{"dtype": self.dtype, "device": self.device, **options})
+
+
+# --- ranges -----------------------------------------------------------------------------------------------------------
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Return start, start + step, ... below end; integers if all three are, the default floating type otherwise.
+
+    Raises:
+        RuntimeError: if the step is 0 or leads away from the end.
+    """
+    start, end, step = (v.item() if isinstance(v, (Tensor, np.generic)) else v for v in (start, end, step))
+    if end is None:
+        start, end = 0, start
+    if step == 0 or (end - start) * step < 0:
+        raise RuntimeError(f"arange: a step of {step} does not lead from {start} to {end}")
+    if dtype is None:
+        dtype = np.int64 if all(isinstance(v, int) for v in (start, end, step)) else get_default_dtype()
+    xp = get_backend(device).xp
+    dtype = np.dtype(dtype)
+    made = xp.arange(start, end, step, dtype=np.float64 if is_floating(dtype) else dtype)
+    return _finish(made.astype(dtype, copy=False), requires_grad)
+
+
+def linspace(
+    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Return ``steps`` numbers at equal distances from ``start`` to ``end``, both included."""
+    xp = get_backend(device).xp
+    made = xp.linspace(float(start), float(end), steps, dtype=np.float64).astype(dtype or get_default_dtype())
+    return _finish(made, requires_grad)
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Return for each of several 1-d tensors its values spread over the grid of all of them."""
+    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(f"meshgrid: expected indexing 'ij' or 'xy', got {indexing!r}")
+    swap = indexing == "xy" and len(given) > 1
+    order = [given[1], given[0], *given[2:]] if swap else list(given)
+    shape = [t.numel() for t in order]
+    found = [
+        t.reshape([-1 if j == i else 1 for j in range(len(order))]).expand(shape) for i, t in enumerate(order)
+    ]
+    if swap:
+        found = [t.transpose(0, 1) for t in (found[1], found[0], *found[2:])]
+    return tuple(found)
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """Return rows and columns of the lower triangle of a matrix, (2, number of them)."""
+    return tensor(np.stack(np.tril_indices(row, offset, col)), dtype=dtype or np.int64, device=device)
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """Return rows and columns of the upper triangle of a matrix, (2, number of them)."""
+    return tensor(np.stack(np.triu_indices(row, offset, col)), dtype=dtype or np.int64, device=device)
