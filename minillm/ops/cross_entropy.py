@@ -1,4 +1,4 @@
-"""Cross-entropy: the loss of classifiers and language models, from logits in one op."""
+"""Cross-entropy: how surprising the right answers are. The loss of classifiers and of language models."""
 
 from __future__ import annotations
 
@@ -8,168 +8,235 @@ from typing import Any
 from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.backend.device import is_floating
-from minillm.ops.activation import log_softmax
 from minillm.ops.common import cast
-from minillm.ops.reduction import wide
+from minillm.ops.rows import row_dot, row_max, row_sum, tiles, working
+from minillm.ops.shape import movedim, reshape
 from minillm.tensor import Tensor
 
 __all__ = ["cross_entropy", "nll_loss"]
 
 
+# --- cross_entropy: l = log(sum(exp(x))) - x[target]
+# -------------------------------------------------------------------------------------------------------
 def cross_entropy_formula(xp: Any, x: Any, target: Any) -> Any:
-    """``-log softmax(x)[target]`` of each row; x (N, C), target (N,) of integers."""
-    m = xp.max(x, axis=1, keepdims=True)
-    log_z = xp.log(xp.sum(xp.exp(x - m), axis=1, keepdims=True)) + m
-    return (log_z - xp.take_along_axis(x, target[:, None], axis=1))[:, 0]
+    m = xp.max(x, axis=-1, keepdims=True)
+    log_z = xp.log(xp.sum(xp.exp(x - m), axis=-1, keepdims=True)) + m
+    return xp.mean(xp.sum(target * (log_z - x), axis=-1))
+
+
+def _shift_and_sum(ctx: Any, x: Array) -> tuple[Array, Array]:
+    """Return the largest of every row, m, and z = sum(exp(x - m)): (N, C) to (N, 1) both.
+
+    The exponentials live for one tile only. The backward pass computes them again, which is faster than to write an
+    array of the size of x to memory and read it back, and takes no memory in between.
+    """
+    m, z = ctx.xp.empty((2, x.shape[0], 1), dtype=x.dtype)
+    for part in tiles(ctx.backend, *x.shape):
+        m[part] = row_max(ctx.backend, x[part])
+        e = x[part] - m[part]
+        ctx.xp.exp(e, out=e)
+        z[part] = row_sum(ctx.backend, e)
+    return m, z
+
+
+def _reduced(loss: Array, total: Any, reduction: str) -> Array:
+    """``total`` is what a mean divides by; 0 / 0 is NaN, as it must be."""
+    return loss if reduction == "none" else loss.sum() if reduction == "sum" else loss.sum() / total
+
+
+def _spread(xp: Any, dy: Array, total: Any, reduction: str) -> Array:
+    """Return the gradient of each row's loss, 0 where nothing counts."""
+    return xp.where(total == 0, 0, dy / total) if reduction == "mean" else dy
 
 
 class CrossEntropy(Function):
-    """``loss = log sum of e^x - x[target]`` of each row; ``dx = softmax(x) - one_hot(target)``, times the row's weight.
+    """``l = log(sum(exp(x))) - x[target]`` for every row; ``dx = (softmax(x) - one_hot(target)) dl``.
 
-    One array of the logits' size is made: it holds e^x, and at the end the gradient. Label smoothing e mixes in the mean
-    loss over all classes: the target row is ``(1 - e) one_hot + e / C``.
+    Label smoothing e replaces ``one_hot`` by ``(1 - e) one_hot + e / C``, and class weights multiply its entries.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Array, target: Array, weight: Array | None, *, ignore_index: int, smoothing: float, reduction: str
+        ctx: Any, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str, smoothing: float
     ) -> Array:
-        xp, (n, classes) = ctx.xp, x.shape
+        xp, dtype = ctx.xp, x.dtype
+        ctx.reduction, ctx.smoothing, ctx.weight = reduction, smoothing, weight is not None
+        x = working(x)
         counted = target != ignore_index
-        rows, t = xp.arange(n), xp.where(counted, target, 0)
-        p = x.astype(wide(x.dtype))  # a copy
-        if n and classes:
-            p -= p.max(axis=1, keepdims=True)
-        row_weight = counted.astype(p.dtype) if weight is None else xp.where(counted, weight[t], 0)
-        picked = p[rows, t] if classes else xp.zeros(n, dtype=p.dtype)
+        target = xp.where(counted, target, 0)
+        # What each row's target weighs; 0 where it does not count.
+        weighs = counted.astype(x.dtype) if weight is None else xp.where(counted, working(weight)[target], 0)
+        m, z = _shift_and_sum(ctx, x)
+        log_z = xp.log(z)[:, 0] + m[:, 0]
+        # Not log_z - x[target]: with logits of 1e4 that would round a loss of 0.001 away.
+        loss = xp.where(counted, (xp.log(z)[:, 0] - (x[xp.arange(len(x)), target] - m[:, 0])) * weighs, 0)
         if smoothing:
-            # sum over classes of weight_c (log z - x_c) / C
-            w = xp.ones(classes, dtype=p.dtype) if weight is None else weight
-            smooth_x, smooth_w = (p * w).sum(axis=1), w.sum()
-        xp.exp(p, out=p)
-        z = p.sum(axis=1, keepdims=True)
-        log_z = xp.log(z[:, 0])
-        loss = xp.where(counted, (log_z - picked) * row_weight, 0)
-        if smoothing:
-            spread = xp.where(counted, log_z * smooth_w - smooth_x, 0)
-            loss = (1 - smoothing) * loss + (smoothing / classes) * spread
-        total_weight = row_weight.sum()
+            w = xp.ones(x.shape[1], dtype=x.dtype) if weight is None else working(weight)
+            even = xp.where(counted, log_z * w.sum() - x @ w, 0)
+            loss = (1 - smoothing) * loss + (smoothing / x.shape[1]) * even
         if ctx.needs_input_grad[0]:
-            p /= z
-            if not smoothing:
-                p[rows, t] -= 1
-                p *= row_weight[:, None]
-            else:
-                target_mass = (1 - smoothing) * row_weight
-                spread_mass = xp.where(counted, smoothing / classes, 0).astype(p.dtype)
-                p *= (target_mass + spread_mass * smooth_w)[:, None]
-                p -= spread_mass[:, None] * w
-                p[rows, t] -= target_mass
-            ctx.save_for_backward(p, total_weight if hasattr(total_weight, "dtype") else xp.asarray(total_weight))
-        ctx.reduction, ctx.dtype = reduction, x.dtype
-        if reduction == "none":
-            return loss.astype(x.dtype, copy=False)
-        total = loss.sum()
-        return (total / total_weight if reduction == "mean" else total).astype(x.dtype, copy=False)
+            ctx.save_for_backward(x, m, z, target, counted, weighs, weight if smoothing else None)
+        return _reduced(loss, weighs.sum(), reduction).astype(dtype, copy=False)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> tuple[Array, None, None]:
-        p, total_weight = ctx.saved_arrays
-        if ctx.reduction == "none":
-            return (p * dy[:, None]).astype(ctx.dtype, copy=False), None, None
-        if ctx.reduction == "mean":
-            # Nothing counted: the loss is 0 / 0 = NaN, the gradient is 0.
-            dy = ctx.xp.where(total_weight == 0, 0, dy / total_weight)
-        return (p * ctx.xp.asarray(dy).astype(p.dtype)).astype(ctx.dtype, copy=False), None, None
+        x, m, z, target, counted, weighs, weight = ctx.saved_arrays
+        xp, smoothing = ctx.xp, ctx.smoothing
+        dl = _spread(xp, dy, weighs.sum(), ctx.reduction)
+        at_target = (1 - smoothing) * weighs * dl  # (N,): the mass at the target ...
+        at_all = counted * dl * (smoothing / x.shape[1]) if smoothing else None  # ... and on every class
+        factor = at_target
+        if smoothing:
+            factor = at_target + at_all * (x.shape[1] if weight is None else weight.sum())
+        factor = factor[:, None] / z
+        dx = xp.empty_like(x)
+        for part in tiles(ctx.backend, *x.shape):
+            d = dx[part]
+            xp.subtract(x[part], m[part], out=d)
+            xp.exp(d, out=d)
+            d *= factor[part]
+            d[xp.arange(len(d)), target[part]] -= at_target[part]
+            if smoothing:
+                d -= at_all[part, None] if weight is None else at_all[part, None] * weight
+        return dx, None, None
 
 
-def _rows(input: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-    """Return logits (N, C) for (C,), (N, C) or (N, C, d1, ...), and the shape of one loss a prediction."""
-    if input.ndim == 1:
-        return input.reshape((1, -1)), ()
+class SoftCrossEntropy(Function):
+    """``l = sum(q (log z - x))`` with a distribution q as target; ``dx = (softmax(x) sum(q) - q) dl``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Array, q: Array, weight: Array | None, *, reduction: str, smoothing: float
+    ) -> Array:
+        ctx.reduction, ctx.smoothing, dtype = reduction, smoothing, x.dtype
+        x, q = working(x), working(q)
+        m, z = _shift_and_sum(ctx, x)
+        ctx.save_for_backward(x, q, weight, m, z)
+        loss = ctx.xp.empty_like(m)
+        for part in tiles(ctx.backend, *x.shape):
+            q_part = SoftCrossEntropy.target(ctx, q[part], weight)
+            loss[part] = row_dot(ctx.backend, q_part, m[part] + ctx.xp.log(z[part]) - x[part])
+        return _reduced(loss[:, 0], len(x), reduction).astype(dtype, copy=False)
+
+    @staticmethod
+    def target(ctx: Any, q: Array, weight: Array | None) -> Array:
+        if ctx.smoothing:
+            q = q * (1 - ctx.smoothing) + ctx.smoothing / q.shape[1]
+        return q if weight is None else q * weight
+
+    @staticmethod
+    def backward(ctx: Any, dy: Array) -> tuple[Array | None, Array | None, None]:
+        x, q, weight, m, z = ctx.saved_arrays
+        xp, (needs_x, needs_q, _) = ctx.xp, ctx.needs_input_grad
+        dl = xp.broadcast_to(dy / len(x) if ctx.reduction == "mean" else dy, (len(x),))[:, None]
+        dx, dq = xp.empty_like(x) if needs_x else None, xp.empty_like(q) if needs_q else None
+        for part in tiles(ctx.backend, *x.shape):
+            if needs_x:
+                q_part = SoftCrossEntropy.target(ctx, q[part], weight)
+                d = xp.exp(x[part] - m[part])
+                d *= row_sum(ctx.backend, q_part) / z[part]
+                xp.subtract(d, q_part, out=dx[part])
+                dx[part] *= dl[part]
+            if needs_q:
+                d = (m[part] + xp.log(z[part]) - x[part]) * ((1 - ctx.smoothing) * dl[part])
+                dq[part] = d if weight is None else d * weight
+        return dx, dq, None
+
+
+def check_reduction(what: str, reduction: str, *more: str) -> None:
+    """Refuse a reduction of another name.
+
+    Raises:
+        ValueError: naming the known ones.
+    """
+    if reduction not in ("none", "mean", "sum", *more):
+        known = ", ".join(map(repr, ("none", "mean", "sum", *more)))
+        raise ValueError(f"{what}: expected reduction to be one of {known}, got {reduction!r}")
+
+
+def _as_rows(what: str, input: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """Return logits (C,), (N, C) or (N, C, d1, ...) as rows (..., C), and the shape of one loss a prediction."""
+    if not input.ndim or not is_floating(input.dtype):
+        raise ValueError(f"{what}: expected floats (C,), (N, C) or (N, C, ...), got {input.dtype} {tuple(input.shape)}")
     if input.ndim == 2:
         return input, (input.shape[0],)
-    classes, shape = input.shape[1], (input.shape[0], *input.shape[2:])
-    return input.movedim(1, -1).reshape((math.prod(shape), classes)), shape
+    moved = movedim(input, 1, -1) if input.ndim > 2 else input
+    shape = tuple(moved.shape[:-1])
+    return reshape(moved, (math.prod(shape), moved.shape[-1])), shape
 
 
-def check_reduction(what: str, reduction: str) -> None:
-    if reduction not in ("none", "mean", "sum"):
-        raise ValueError(f"{what}: expected reduction 'none', 'mean' or 'sum', got {reduction!r}")
-
-
-def _check_target(what: str, target: Tensor, shape: tuple[int, ...], classes: int, ignore_index: int) -> Tensor:
+def _class_numbers(what: str, target: Tensor, shape: tuple[int, ...], classes: int, ignore_index: int) -> Tensor:
+    """Return the targets as one list, after a look at their type, shape and range."""
     if target.dtype.kind not in "iu":
-        raise TypeError(f"{what}: expected class numbers as integers, got {target.dtype}; use .long()")
+        raise TypeError(
+            f"{what}: expected class numbers as integers, or probabilities of the logits' shape, got {target.dtype} "
+            f"{tuple(target.shape)}; use .long() for class numbers"
+        )
     if tuple(target.shape) != shape:
-        raise ValueError(f"{what}: expected targets of shape {shape} for these logits, got {tuple(target.shape)}")
-    flat = target.reshape((-1,))
-    xp = flat.backend.xp
-    counted = xp.where(flat.array == ignore_index, 0, flat.array)
-    if not classes and flat.numel():
-        raise IndexError(f"{what}: there are no classes to choose from")
-    flat.backend.check_ids(counted, classes, f"{what}: target")
-    return flat
+        raise ValueError(f"{what}: expected one target for each prediction, shape {shape}, got {tuple(target.shape)}")
+    flat = target.array.reshape(-1)
+    xp = target.backend.xp
+    target.backend.check_ids(xp.where(flat == ignore_index, 0, flat), classes, f"{what}: target")
+    return reshape(target, (-1,)) if target.ndim != 1 else target
+
+
+def _check_weight(what: str, weight: Tensor | None, classes: int) -> None:
+    if weight is not None and tuple(weight.shape) != (classes,):
+        raise ValueError(f"{what}: expected a weight for each of {classes} classes, got shape {tuple(weight.shape)}")
 
 
 def cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, ignore_index: int = -100,
-    reduce: None = None, reduction: str = "mean", label_smoothing: float = 0.0,
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor:
-    r"""Return how surprising the targets are, in nats: $-\ln \mathrm{softmax}(x)_{t}$.
+    r"""Cross-entropy of the softmax of logits, in nats: $\ell = -\log \mathrm{softmax}(x)_t = \log \sum_c e^{x_c} - x_t$.
 
-    $\partial L/\partial x = \mathrm{softmax}(x) - \mathrm{onehot}(t)$, divided by the number of targets for the mean.
+    $dx = (\mathrm{softmax}(x) - \mathrm{onehot}(t)) \, d\ell$.
 
     Args:
-        input: logits (C,), (N, C) or (N, C, d1, ...).
-        target: class numbers of the same shape without C; or probabilities of the same shape as the logits.
-        weight: a factor for each class, (C,); the mean then divides by the sum of the targets' weights.
-        ignore_index: a target that does not count. If none counts, the mean is NaN and the gradient 0.
-        reduction: "mean" over the targets that count, "sum", or "none" for one loss a target.
-        label_smoothing: share of the target's probability that is spread evenly over all classes.
+        input: logits, (C,), (N, C) or (N, C, d1, ...).
+        target: class numbers of the same shape without C; or probabilities of the shape of the logits.
+        weight: a factor for each class, (C,). With class numbers, a mean then divides by the sum of the targets' weights.
+        ignore_index: a class number that does not count. If no target counts, the mean is NaN, the sum 0 and the
+            gradient 0.
+        reduction: "mean" over the targets that count, "sum", or "none": one loss for each target.
+        label_smoothing: the share of the target's probability that is spread evenly over all classes.
 
     Raises:
         IndexError: for a target that is not a class, naming it and the number of classes.
-        TypeError, ValueError: for targets of another type or shape.
+        TypeError: for targets that are neither integers nor of the shape of the logits.
+        ValueError: for shapes that do not fit, or a share outside 0 .. 1.
+
+    >>> import minillm
+    >>> cross_entropy(minillm.zeros(2, 4), minillm.tensor([0, 3]))  # log 4: all four are equally likely
+    tensor(1.3863)
     """
     check_reduction("cross_entropy", reduction)
-    if size_average is not None or reduce is not None:
-        raise NotImplementedError("cross_entropy: size_average and reduce are PyTorch's past; use reduction")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: expected label_smoothing from 0 to 1, got {label_smoothing}")
-    if not input.ndim or not is_floating(input.dtype):
-        raise ValueError(f"cross_entropy: expected floating logits (N, C), got {input.dtype} {tuple(input.shape)}")
-    if target.shape == input.shape and is_floating(target.dtype):
-        return _with_probabilities(input, target, weight, reduction, label_smoothing)
-    logits, shape = _rows(input)
-    flat = _check_target("cross_entropy", target, shape, logits.shape[1], ignore_index)
-    if weight is not None and tuple(weight.shape) != (logits.shape[1],):
-        raise ValueError(f"cross_entropy: weight has shape {tuple(weight.shape)}, expected ({logits.shape[1]},)")
-    loss = CrossEntropy.apply(
-        logits, flat, weight, ignore_index=ignore_index, smoothing=label_smoothing, reduction=reduction
-    )
-    return loss.reshape(shape) if reduction == "none" else loss
+    x, shape = _as_rows("cross_entropy", input)
+    classes = x.shape[1]
+    _check_weight("cross_entropy", weight, classes)
+    if is_floating(target.dtype) and target.shape == input.shape:
+        q, _ = _as_rows("cross_entropy", cast(target, input.dtype))
+        loss = SoftCrossEntropy.apply(x, q, weight, reduction=reduction, smoothing=float(label_smoothing))
+    else:
+        t = _class_numbers("cross_entropy", target, shape, classes, ignore_index)
+        loss = CrossEntropy.apply(
+            x, t, weight, ignore_index=ignore_index, reduction=reduction, smoothing=float(label_smoothing)
+        )
+    return reshape(loss, shape) if reduction == "none" and len(shape) != 1 else loss
 
 
-def _with_probabilities(
-    input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float
-) -> Tensor:
-    """Cross-entropy against a distribution: ``-sum of target * log_softmax(input)``."""
-    axis = 0 if input.ndim == 1 else 1
-    classes = input.shape[axis]
-    if smoothing:
-        target = target * (1 - smoothing) + smoothing / classes
-    if weight is not None:
-        target = target * weight.reshape([-1 if i == axis else 1 for i in range(input.ndim)])
-    loss = -(log_softmax(input, axis) * cast(target, input.dtype)).sum(axis)
-    if reduction == "none":
-        return loss
-    n = loss.numel()
-    return loss.sum() if reduction == "sum" else loss.sum() / n if n else loss.sum() * math.nan
-
-
-class NLL(Function):
-    """``-weight[target] * x[target]`` of each row."""
+# --- nll_loss: l = -x[target], for what is a log-softmax already
+# -------------------------------------------------------------------------------------------------------
+class NLLLoss(Function):
+    """``l = -x[target]`` times the weight of the target's class; ``dx = -one_hot(target) dl``."""
 
     @staticmethod
     def forward(
@@ -177,38 +244,43 @@ class NLL(Function):
     ) -> Array:
         xp = ctx.xp
         counted = target != ignore_index
-        rows, t = xp.arange(len(target)), xp.where(counted, target, 0)
-        w = counted.astype(x.dtype) if weight is None else xp.where(counted, weight[t], 0).astype(x.dtype)
-        loss = xp.where(counted, -x[rows, t] * w, 0)
+        target = xp.where(counted, target, 0)
+        weighs = working(counted.astype(x.dtype) if weight is None else xp.where(counted, weight[target], 0))
         ctx.shape, ctx.reduction = x.shape, reduction
-        ctx.save_for_backward(t, w)
-        if reduction == "none":
-            return loss
-        return loss.sum() / w.sum() if reduction == "mean" else loss.sum()
+        ctx.save_for_backward(target, weighs)
+        loss = xp.where(counted, -x[xp.arange(len(x)), target] * weighs, 0)
+        return _reduced(loss, weighs.sum(), reduction).astype(x.dtype, copy=False)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> tuple[Array, None, None]:
-        t, w = ctx.saved_arrays
-        xp = ctx.xp
-        if ctx.reduction == "mean":
-            dy = xp.where(w.sum() == 0, 0, dy / w.sum())
-        dx = xp.zeros(ctx.shape, dtype=w.dtype)
-        dx[xp.arange(len(t)), t] = -w * dy
+        target, weighs = ctx.saved_arrays
+        dx = ctx.xp.zeros(ctx.shape, dtype=weighs.dtype)
+        dl = _spread(ctx.xp, dy, weighs.sum(), ctx.reduction)
+        dx[ctx.xp.arange(len(dx)), target] = -weighs * dl
         return dx, None, None
 
 
 def nll_loss(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: None = None, ignore_index: int = -100,
-    reduce: None = None, reduction: str = "mean",
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
 ) -> Tensor:
-    """Return minus the log-probability of the targets; ``cross_entropy`` for what is log-softmax already.
+    r"""Negative log-likelihood, $\ell = -x_t$: ``cross_entropy`` for logarithms of probabilities.
 
     Args:
-        input: log-probabilities (C,), (N, C) or (N, C, d1, ...).
-        target, weight, ignore_index, reduction: see ``cross_entropy``.
+        input: log-probabilities, (C,), (N, C) or (N, C, d1, ...).
+        target, weight, ignore_index, reduction: as for ``cross_entropy``, with class numbers.
+
+    Raises:
+        IndexError: for a target that is not a class, naming it and the number of classes.
+        TypeError, ValueError: for targets of another type or shape.
     """
     check_reduction("nll_loss", reduction)
-    rows, shape = _rows(input)
-    flat = _check_target("nll_loss", target, shape, rows.shape[1], ignore_index)
-    loss = NLL.apply(rows, flat, weight, ignore_index=ignore_index, reduction=reduction)
-    return loss.reshape(shape) if reduction == "none" else loss
+    x, shape = _as_rows("nll_loss", input)
+    _check_weight("nll_loss", weight, x.shape[1])
+    t = _class_numbers("nll_loss", target, shape, x.shape[1], ignore_index)
+    loss = NLLLoss.apply(x, t, weight, ignore_index=ignore_index, reduction=reduction)
+    return reshape(loss, shape) if reduction == "none" and len(shape) != 1 else loss
