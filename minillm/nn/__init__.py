@@ -1,0 +1,98 @@
+"""Floor 5: networks. A Module finds its parameters by name; layers are thin modules over the ops."""
+
+from minillm.nn import functional, init, utils
+from minillm.nn.activation import (
+    ELU,
+    GELU,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from minillm.nn.attention import KVCache, MultiheadAttention
+from minillm.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from minillm.nn.layers import Dropout, Embedding, Flatten, Identity, LayerNorm, Linear, RMSNorm, Unflatten
+from minillm.nn.loss import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
+    CosineSimilarity,
+    CrossEntropyLoss,
+    HingeEmbeddingLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MarginRankingLoss,
+    MSELoss,
+    MultiMarginLoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
+from minillm.nn.module import Module
+from minillm.nn.parameter import Parameter
+from minillm.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+
+__all__ = sorted(
+    [
+        "BCELoss",
+        "BCEWithLogitsLoss",
+        "CosineEmbeddingLoss",
+        "CosineSimilarity",
+        "CrossEntropyLoss",
+        "Dropout",
+        "ELU",
+        "Embedding",
+        "Flatten",
+        "GELU",
+        "GRU",
+        "GRUCell",
+        "Hardtanh",
+        "HingeEmbeddingLoss",
+        "HuberLoss",
+        "Identity",
+        "KLDivLoss",
+        "KVCache",
+        "L1Loss",
+        "LSTM",
+        "LSTMCell",
+        "LayerNorm",
+        "LeakyReLU",
+        "Linear",
+        "LogSigmoid",
+        "LogSoftmax",
+        "MSELoss",
+        "MarginRankingLoss",
+        "Module",
+        "ModuleDict",
+        "ModuleList",
+        "MultiMarginLoss",
+        "MultiheadAttention",
+        "NLLLoss",
+        "Parameter",
+        "ParameterDict",
+        "ParameterList",
+        "RMSNorm",
+        "RNN",
+        "RNNCell",
+        "ReLU",
+        "ReLU6",
+        "Sequential",
+        "SiLU",
+        "Sigmoid",
+        "SmoothL1Loss",
+        "Softmax",
+        "Softplus",
+        "Tanh",
+        "Unflatten",
+        "functional",
+        "init",
+        "utils",
+    ]
+)

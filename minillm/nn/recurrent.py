@@ -1,0 +1,233 @@
+"""Recurrent networks: RNN, LSTM, GRU, written as plain loops over time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from minillm import ops
+from minillm.nn import init
+from minillm.nn.module import Module
+from minillm.nn.parameter import Parameter
+from minillm.tensor import Tensor
+
+
+def _rnn_step(x: Tensor, state: tuple[Tensor, ...], w: Any, nonlinearity: str) -> tuple[Tensor, ...]:
+    """``h' = tanh(W x + b + U h + c)``; ``x`` holds ``W x + b`` already."""
+    z = x + ops.linear(state[0], w[1], w[3])
+    return (ops.tanh(z) if nonlinearity == "tanh" else ops.relu(z),)
+
+
+def _lstm_step(x: Tensor, state: tuple[Tensor, ...], w: Any, _: str) -> tuple[Tensor, ...]:
+    """``c' = f c + i g``, ``h' = o tanh(c')`` with gates i, f, g, o from x and h."""
+    h, c = state
+    i, f, g, o = (x + ops.linear(h, w[1], w[3])).chunk(4, -1)
+    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+    return ops.sigmoid(o) * ops.tanh(c), c
+
+
+def _gru_step(x: Tensor, state: tuple[Tensor, ...], w: Any, _: str) -> tuple[Tensor, ...]:
+    """``h' = (1 - z) n + z h`` with ``n = tanh(x_n + r (U h + c)_n)`` and gates r, z from x and h."""
+    (h,) = state
+    xr, xz, xn = x.chunk(3, -1)
+    hr, hz, hn = ops.linear(h, w[1], w[3]).chunk(3, -1)
+    n = ops.tanh(xn + ops.sigmoid(xr + hr) * hn)
+    z = ops.sigmoid(xz + hz)
+    return (n + z * (h - n),)
+
+
+class _Recurrent(Module):
+    """What RNN, LSTM and GRU share: layers, directions, the loop over time."""
+
+    gates = 1
+    step: Any
+    states = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        nonlinearity: str = "tanh",
+    ) -> None:
+        super().__init__()
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"RNN: expected nonlinearity 'tanh' or 'relu', got {nonlinearity!r}")
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
+        self.nonlinearity = nonlinearity
+        wide = self.gates * hidden_size
+        for layer in range(num_layers):
+            width = input_size if layer == 0 else hidden_size * (2 if bidirectional else 1)
+            for suffix in self._suffixes(layer):
+                shapes = {"weight_ih": (wide, width), "weight_hh": (wide, hidden_size)}
+                shapes |= {"bias_ih": (wide,), "bias_hh": (wide,)} if bias else {}
+                for name, shape in shapes.items():
+                    self.register_parameter(name + suffix, Parameter(ops.empty(shape, device=device, dtype=dtype)))
+        self.reset_parameters()
+
+    def _suffixes(self, layer: int) -> list[str]:
+        return [f"_l{layer}", f"_l{layer}_reverse"] if self.bidirectional else [f"_l{layer}"]
+
+    def reset_parameters(self) -> None:
+        r"""Draw all parameters evenly from $\pm 1/\sqrt{\mathrm{hidden\_size}}$."""
+        bound = 1 / math.sqrt(self.hidden_size) if self.hidden_size else 0.0
+        for p in self.parameters():
+            init.uniform_(p, -bound, bound)
+
+    def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        """Return the last layer's state at every time, and every layer's last state.
+
+        Args:
+            input: (T, B, input_size), or (B, T, input_size) if batch first, or (T, input_size) without a batch.
+            hx: first states (layers x directions, B, hidden_size), a pair of them for an LSTM; zeros if not given.
+        """
+        if not isinstance(input, Tensor):
+            raise NotImplementedError(
+                f"{type(self).__name__}: packed sequences are not offered by minillm; pad instead"
+            )
+        batched = input.ndim == 3
+        x = input.unsqueeze(1) if not batched else input.transpose(0, 1) if self.batch_first else input  # (T, B, C)
+        directions = 2 if self.bidirectional else 1
+        rows = self.num_layers * directions
+        if hx is None:
+            start = [x.new_zeros(rows, x.shape[1], self.hidden_size)] * self.states
+        else:
+            start = list(hx) if self.states > 1 else [hx]
+            start = start if batched else [s.unsqueeze(1) for s in start]
+        last: list[tuple[Tensor, ...]] = []
+        for layer in range(self.num_layers):
+            if layer and self.dropout:
+                x = ops.dropout(x, self.dropout, self.training)
+            outs = []
+            for direction, suffix in enumerate(self._suffixes(layer)):
+                w = [self._parameters.get(name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+                state = tuple(s[layer * directions + direction] for s in start)
+                projected = ops.linear(x, w[0], w[2]).unbind(0)  # the inputs' part of all times in one product
+                out = []
+                for z in reversed(projected) if direction else projected:
+                    state = type(self).step(z, state, w, self.nonlinearity)
+                    out.append(state[0])
+                outs.append(ops.stack(out[::-1] if direction else out))
+                last.append(state)
+            x = ops.cat(outs, -1) if directions == 2 else outs[0]
+        ends = [ops.stack([s[i] for s in last]) for i in range(self.states)]
+        if not batched:
+            x, ends = x.squeeze(1), [e.squeeze(1) for e in ends]
+        elif self.batch_first:
+            x = x.transpose(0, 1)
+        return x, tuple(ends) if self.states > 1 else ends[0]
+
+    def extra_repr(self) -> str:
+        """Return the settings that are not the usual ones."""
+        text = f"{self.input_size}, {self.hidden_size}"
+        for name, usual in (
+            ("num_layers", 1),
+            ("bias", True),
+            ("batch_first", False),
+            ("dropout", 0.0),
+            ("bidirectional", False),
+        ):
+            value = getattr(self, name)
+            text += "" if value == usual else f", {name}={value}"
+        return text
+
+
+class RNN(_Recurrent):
+    """The plain recurrent network: ``h' = tanh(W x + b + U h + c)``. Source: Elman, 1990."""
+
+    step = staticmethod(_rnn_step)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype, nonlinearity
+        )
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory. Source: Hochreiter and Schmidhuber, 1997; with forget gates, Gers et al., 2000."""
+
+    gates, states = 4, 2
+    step = staticmethod(_lstm_step)
+
+
+class GRU(_Recurrent):
+    """Gated recurrent unit. Source: Cho et al., 2014."""
+
+    gates = 3
+    step = staticmethod(_gru_step)
+
+
+class _Cell(Module):
+    """One step of a recurrent network."""
+
+    gates = 1
+    states = 1
+    step: Any
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        wide, made = self.gates * hidden_size, {"device": device, "dtype": dtype}
+        self.weight_ih = Parameter(ops.empty(wide, input_size, **made))
+        self.weight_hh = Parameter(ops.empty(wide, hidden_size, **made))
+        self.register_parameter("bias_ih", Parameter(ops.empty(wide, **made)) if bias else None)
+        self.register_parameter("bias_hh", Parameter(ops.empty(wide, **made)) if bias else None)
+        bound = 1 / math.sqrt(hidden_size) if hidden_size else 0.0
+        for p in self.parameters():
+            init.uniform_(p, -bound, bound)
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """Return the next state (a pair for an LSTM) from an input (B, input_size) and the last state."""
+        if hx is None:
+            zeros = input.new_zeros(*input.shape[:-1], self.hidden_size)
+            state: tuple[Tensor, ...] = (zeros,) * self.states
+        else:
+            state = tuple(hx) if self.states > 1 else (hx,)
+        w = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        state = type(self).step(ops.linear(input, w[0], w[2]), state, w, "tanh")
+        return state if self.states > 1 else state[0]
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+
+class RNNCell(_Cell):
+    """One step of an ``RNN`` (tanh)."""
+
+    step = staticmethod(_rnn_step)
+
+
+class LSTMCell(_Cell):
+    """One step of an ``LSTM``."""
+
+    gates, states = 4, 2
+    step = staticmethod(_lstm_step)
+
+
+class GRUCell(_Cell):
+    """One step of a ``GRU``."""
+
+    gates = 3
+    step = staticmethod(_gru_step)

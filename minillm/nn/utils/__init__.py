@@ -1,0 +1,92 @@
+"""Gradients and parameters as one long vector: clipping, norms, flattening."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from minillm import ops
+from minillm.autograd import no_grad
+from minillm.nn.utils import rnn
+from minillm.tensor import Tensor
+
+__all__ = [
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "get_total_norm",
+    "parameters_to_vector",
+    "rnn",
+    "vector_to_parameters",
+]
+
+
+def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    given = [parameters] if isinstance(parameters, Tensor) else parameters
+    return [p.grad for p in given if p.grad is not None]
+
+
+def get_total_norm(
+    tensors: Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
+) -> Tensor:
+    """Return the norm of all tensors as one vector, a 0-d tensor.
+
+    Raises:
+        RuntimeError: if it is NaN or infinite and ``error_if_nonfinite``.
+    """
+    norms = [ops.norm(t.detach(), norm_type) for t in tensors]
+    total = ops.norm(ops.stack(norms), norm_type) if norms else ops.tensor(0.0)
+    if error_if_nonfinite and not math.isfinite(total.item()):
+        raise RuntimeError(f"the norm of the gradients is {total.item()}; nothing was clipped")
+    return total
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:
+    """Scale all gradients together so that their norm is at most ``max_norm``; return what it was.
+
+    # Trap: PyTorch multiplies every gradient by NaN when one of them is NaN or infinite. Here gradients are left as they
+    are then, and the returned norm says what happened; ``error_if_nonfinite`` raises instead.
+
+    Source: Pascanu, Mikolov and Bengio, 2013.
+    """
+    gradients = _gradients(parameters)
+    total = get_total_norm(gradients, norm_type, error_if_nonfinite)
+    factor = float(max_norm) / (total.item() + 1e-6)
+    if math.isfinite(total.item()) and factor < 1:
+        with no_grad():
+            for g in gradients:
+                g.mul_(factor)
+    return total
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
+    """Keep every element of every gradient between ``-clip_value`` and ``clip_value``."""
+    with no_grad():
+        for g in _gradients(parameters):
+            g.clamp_(-clip_value, clip_value)
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """Return all parameters one after another, as one vector."""
+    return ops.cat([p.reshape((-1,)) for p in parameters])
+
+
+def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
+    """Write a vector back into the parameters.
+
+    Raises:
+        ValueError: if it is not as long as all of them together.
+    """
+    given = list(parameters)
+    if vec.numel() != sum(p.numel() for p in given):
+        raise ValueError(f"vector_to_parameters: {vec.numel()} numbers for {sum(p.numel() for p in given)} places")
+    start = 0
+    with no_grad():
+        for p in given:
+            p.copy_(vec[start : start + p.numel()].reshape(p.shape))
+            start += p.numel()
