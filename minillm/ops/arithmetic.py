@@ -171,8 +171,10 @@ class FloorDivide(Function):
     def forward(ctx: Any, x: Array, y: Array, *, trunc: bool) -> Array:
         ctx.shapes = shape_of(x), shape_of(y)
         xp = ctx.xp
-        whole = all(shape_of(a) == () and isinstance(a, int) or getattr(a, "dtype", None) is not None and a.dtype.kind in "iu"
-                    for a in (x, y))
+        whole = all(
+            shape_of(a) == () and isinstance(a, int) or getattr(a, "dtype", None) is not None and a.dtype.kind in "iu"
+            for a in (x, y)
+        )
         if whole and bool((xp.asarray(y) == 0).any()):
             raise RuntimeError("floor_divide: division of integers by 0")
         if not trunc:
@@ -277,8 +279,11 @@ class Pow(Function):
         dx = dy = None
         if needs_x:
             # 0^0 is 1 whatever the base does: no gradient, where the formula would say 0 * inf.
-            slope = y * x ** (y - 1) if shape_of(y) == () and isinstance(y, (int, float)) and y != 0 else (
-                xp.where(y == 0, 0, y * x ** (y - 1)))
+            slope = (
+                y * x ** (y - 1)
+                if shape_of(y) == () and isinstance(y, (int, float)) and y != 0
+                else (xp.where(y == 0, 0, y * x ** (y - 1)))
+            )
             dx = unbroadcast((dz * slope).astype(dz.dtype, copy=False), ctx.shapes[0])
         if needs_y:
             slope = xp.where((x == 0) & (y >= 0), 0, z * xp.log(x))

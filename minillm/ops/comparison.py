@@ -165,17 +165,13 @@ class IsClose(Function):
         return near | (xp.isnan(x) & xp.isnan(y)) if equal_nan else near
 
 
-def isclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> Tensor:
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """Tell elementwise whether ``|input - other| <= atol + rtol |other|``."""
     if math.isnan(rtol) or rtol < 0 or atol < 0:
         raise RuntimeError(f"isclose: expected rtol and atol of 0 or more, got {rtol} and {atol}")
     return IsClose.apply(*promote("isclose", input, other), rtol=rtol, atol=atol, equal_nan=equal_nan)
 
 
-def allclose(
-    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> bool:
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Tell whether all elements are close; see ``isclose``."""
     return bool(isclose(input, other, rtol, atol, equal_nan).all())

@@ -109,14 +109,14 @@ def _finish(array: Array, requires_grad: bool) -> Tensor:
     return made.requires_grad_() if requires_grad else made
 
 
-def full(
-    size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor of one number; its type follows the number (float: default type, int: int64, bool) if not given."""
     if isinstance(fill_value, Tensor):
         dtype, fill_value = dtype or fill_value.dtype, fill_value.item()
     if dtype is None:
-        dtype = bool if isinstance(fill_value, bool) else np.int64 if isinstance(fill_value, int) else get_default_dtype()
+        dtype = (
+            bool if isinstance(fill_value, bool) else np.int64 if isinstance(fill_value, int) else get_default_dtype()
+        )
     xp = get_backend(device).xp
     return _finish(xp.full(flat_ints((size,)), fill_value, dtype=dtype), requires_grad)
 
@@ -151,9 +151,7 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Return zeros with the shape, type and device of ``input``."""
-    return zeros(
-        input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
-    )
+    return zeros(input.shape, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
 
 
 def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -219,9 +217,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     swap = indexing == "xy" and len(given) > 1
     order = [given[1], given[0], *given[2:]] if swap else list(given)
     shape = [t.numel() for t in order]
-    found = [
-        t.reshape([-1 if j == i else 1 for j in range(len(order))]).expand(shape) for i, t in enumerate(order)
-    ]
+    found = [t.reshape([-1 if j == i else 1 for j in range(len(order))]).expand(shape) for i, t in enumerate(order)]
     if swap:
         found = [t.transpose(0, 1) for t in (found[1], found[0], *found[2:])]
     return tuple(found)

@@ -428,9 +428,7 @@ def isfinite(input: Tensor) -> Tensor:
     return Test.apply(input, what="isfinite")
 
 
-def nan_to_num(
-    input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
-) -> Tensor:
+def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """Replace NaN, inf and -inf by numbers (the largest and smallest there are, if not given); 0 gradient there."""
     if input.dtype.kind in "iub":
         return input.clone()

@@ -158,9 +158,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     if dim is None:
         return gather(input.reshape((-1,)), 0, indices.reshape((-1,)))
     dim = normalize_dim(dim, input.ndim)
-    shape = np.broadcast_shapes(
-        *(tuple(1 if i == dim else n for i, n in enumerate(t.shape)) for t in (input, indices))
-    )
+    shape = np.broadcast_shapes(*(tuple(1 if i == dim else n for i, n in enumerate(t.shape)) for t in (input, indices)))
 
     def spread(t: Tensor) -> Tensor:
         return t.expand([t.shape[dim] if i == dim else n for i, n in enumerate(shape)])
@@ -328,4 +326,3 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         n = int(tensor.max()) + 1
     tensor.backend.check_ids(tensor.array, n, "one_hot")
     return OneHot.apply(tensor, n=n)
-

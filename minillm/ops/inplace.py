@@ -48,7 +48,10 @@ def _check(x: Tensor, *operands: Any) -> None:
 
 def _write(x: Tensor, result: Any) -> Tensor:
     array = result.array if isinstance(result, Tensor) else result
-    if getattr(array, "shape", ()) != x.array.shape and np.broadcast_shapes(array.shape, x.array.shape) != x.array.shape:
+    if (
+        getattr(array, "shape", ()) != x.array.shape
+        and np.broadcast_shapes(array.shape, x.array.shape) != x.array.shape
+    ):
         raise RuntimeError(f"in place: the result has shape {array.shape}, the tensor {tuple(x.shape)}")
     if getattr(array, "dtype", x.dtype) != x.dtype and not _castable(array.dtype, x.dtype):
         raise RuntimeError(f"in place: the result is {array.dtype} and cannot be kept as {x.dtype}")

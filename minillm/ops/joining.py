@@ -11,7 +11,19 @@ from minillm.ops.common import cast, flat_ints, normalize_dim, result_type
 from minillm.ops.shape import reshape, unsqueeze
 from minillm.tensor import Tensor
 
-__all__ = ["cat", "chunk", "concat", "concatenate", "hstack", "pad", "split", "stack", "tensor_split", "unbind", "vstack"]
+__all__ = [
+    "cat",
+    "chunk",
+    "concat",
+    "concatenate",
+    "hstack",
+    "pad",
+    "split",
+    "stack",
+    "tensor_split",
+    "unbind",
+    "vstack",
+]
 
 
 def _along(ndim: int, dim: int, part: Any) -> tuple:

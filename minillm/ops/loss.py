@@ -1,4 +1,7 @@
-"""Losses that are short compositions of other ops: their gradient is theirs."""
+"""Losses other than cross-entropy: short compositions of ops, so that their gradient is theirs.
+
+All take ``reduction``: "mean", "sum", or "none" for the losses one by one.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from typing import Any
 
 from minillm.autograd import Function
 from minillm.backend import Array
-from minillm.ops.activation import logsigmoid
+from minillm.ops.activation import logsigmoid, relu
 from minillm.ops.arithmetic import where
-from minillm.ops.common import promote
+from minillm.ops.common import promote, unbroadcast
 from minillm.ops.creation import arange
 from minillm.ops.cross_entropy import check_reduction
 from minillm.tensor import Tensor
@@ -35,161 +38,249 @@ def _reduce(what: str, loss: Tensor, reduction: str) -> Tensor:
     return loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()
 
 
-def _pair(what: str, input: Tensor, target: Tensor, broadcast: bool = True) -> tuple[Tensor, Tensor]:
+def _difference(what: str, input: Tensor, target: Tensor) -> Tensor:
+    """Return input - target; warn if they broadcast, as (N, 1) and (N,) do to (N, N), which is hardly ever meant."""
     if input.shape != target.shape:
-        if not broadcast:
-            raise ValueError(f"{what}: input {tuple(input.shape)} and target {tuple(target.shape)} differ in shape")
         warnings.warn(
             f"{what}: input {tuple(input.shape)} and target {tuple(target.shape)} differ in shape and are broadcast; "
-            "make sure that this is meant",
+            "give both the same shape",
             stacklevel=3,
         )
     x, y = promote(what, input, target)
-    return x, y
+    return x - y
 
 
+# --- distances
+# -------------------------------------------------------------------------------------------------------
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """Squared differences."""
-    x, y = _pair("mse_loss", input, target)
-    return _reduce("mse_loss", (x - y).square(), reduction)
+    r"""Mean squared error: $\ell = (x - t)^2$, averaged.
+
+    >>> import minillm
+    >>> mse_loss(minillm.tensor([1.0, 2.0]), minillm.tensor([1.0, 4.0]))
+    tensor(2.)
+    """
+    return _reduce("mse_loss", _difference("mse_loss", input, target).square(), reduction)
 
 
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """Absolute differences; the gradient at 0 is 0."""
-    x, y = _pair("l1_loss", input, target)
-    return _reduce("l1_loss", (x - y).abs(), reduction)
+    r"""Mean absolute error: $\ell = |x - t|$, averaged; the gradient where $x = t$ is 0."""
+    return _reduce("l1_loss", _difference("l1_loss", input, target).abs(), reduction)
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    r"""$d^2 / 2\beta$ where the difference $d$ is below $\beta$ in size, $|d| - \beta/2$ elsewhere."""
+    r"""Squared error near 0, absolute error further away: with $d = x - t$, $\ell = d^2 / 2\beta$ for $|d| < \beta$ and
+    $|d| - \beta/2$ elsewhere.
+
+    Raises:
+        ValueError: for a negative beta.
+    """
     if beta < 0:
-        raise RuntimeError(f"smooth_l1_loss: expected beta of 0 or more, got {beta}")
-    x, y = _pair("smooth_l1_loss", input, target)
+        raise ValueError(f"smooth_l1_loss: expected beta of 0 or more, got {beta}")
+    d = _difference("smooth_l1_loss", input, target)
     if beta == 0:
-        return _reduce("smooth_l1_loss", (x - y).abs(), reduction)
-    d = x - y
-    return _reduce("smooth_l1_loss", where(d.abs() < beta, d.square() * (0.5 / beta), d.abs() - 0.5 * beta), reduction)
+        return _reduce("smooth_l1_loss", d.abs(), reduction)
+    loss = where(d.abs() < beta, d.square() * (0.5 / beta), d.abs() - 0.5 * beta)
+    return _reduce("smooth_l1_loss", loss, reduction)
 
 
 def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    r"""$d^2 / 2$ where the difference $d$ is at most $\delta$ in size, $\delta (|d| - \delta/2)$ elsewhere."""
+    r"""Squared error near 0, absolute error further away: with $d = x - t$, $\ell = d^2 / 2$ for $|d| \le \delta$ and
+    $\delta (|d| - \delta/2)$ elsewhere.
+
+    Raises:
+        ValueError: if delta is not positive.
+    """
     if delta <= 0:
         raise ValueError(f"huber_loss: expected a positive delta, got {delta}")
-    x, y = _pair("huber_loss", input, target)
-    d = x - y
-    far = (d.abs() - 0.5 * delta) * delta
-    return _reduce("huber_loss", where(d.abs() <= delta, d.square() * 0.5, far), reduction)
+    d = _difference("huber_loss", input, target)
+    loss = where(d.abs() <= delta, d.square() * 0.5, (d.abs() - 0.5 * delta) * delta)
+    return _reduce("huber_loss", loss, reduction)
 
 
+# --- distributions
+# -------------------------------------------------------------------------------------------------------
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
-    r"""$t (\ln t - x)$ for log-probabilities x and probabilities t (or their logarithms), 0 where t is 0.
+    r"""Kullback-Leibler divergence, term by term: $\ell = t (\log t - x)$, and 0 where $t = 0$.
 
     Args:
-        reduction: "batchmean" divides the sum by the number of rows, which is the mathematical divergence.
+        input: logarithms of probabilities.
+        target: probabilities; their logarithms if ``log_target``.
+        reduction: also "batchmean": the sum divided by the number of rows, which is the divergence as it is defined.
     """
+    check_reduction("kl_div", reduction, "batchmean")
     x, t = promote("kl_div", input, target)
     if log_target:
         loss = t.exp() * (t - x)
     else:
-        # 0 ln 0 = 0: the logarithm never sees the zeros.
-        loss = where(t > 0, t * where(t > 0, t, 1.0).log(), t * 0.0) - t * x
+        # 0 log 0 = 0: the logarithm, and its gradient, never see the zeros.
+        loss = where(t == 0, 0.0, t * where(t == 0, 1.0, t).log()) - t * x
     if reduction == "batchmean":
-        return loss.sum() / input.shape[0] if input.ndim else loss.sum()
+        return loss.sum() / max(input.shape[0], 1) if input.ndim else loss.sum()
     return _reduce("kl_div", loss, reduction)
 
 
-class ClippedLog(Function):
-    """``max(ln x, -100)``, the logarithm of PyTorch's binary cross-entropy, with slope ``1 / max(x, 1e-12)``."""
+class BinaryCrossEntropy(Function):
+    """``l = -(t log x + (1 - t) log(1 - x))``; ``dx = (x - t) / (x (1 - x)) dl``.
+
+    Logarithms are not let below -100, nor the denominator below 1e-12, so that x = 0 and x = 1 give finite numbers.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Array) -> Array:
-        ctx.save_for_backward(x)
-        return ctx.xp.maximum(ctx.xp.log(x), -100)
+    def forward(ctx: Any, x: Array, t: Array) -> Array:
+        log_x, log_rest = BinaryCrossEntropy.logarithms(ctx, x)
+        ctx.save_for_backward(x, t)
+        return -(t * log_x + (1 - t) * log_rest)
 
     @staticmethod
-    def backward(ctx: Any, dy: Array) -> Array:
-        (x,) = ctx.saved_arrays
-        return dy / ctx.xp.maximum(x, 1e-12)
+    def logarithms(ctx: Any, x: Array) -> tuple[Array, Array]:
+        return ctx.xp.maximum(ctx.xp.log(x), -100), ctx.xp.maximum(ctx.xp.log1p(-x), -100)
+
+    @staticmethod
+    def backward(ctx: Any, dl: Array) -> tuple[Array | None, Array | None]:
+        x, t = ctx.saved_arrays
+        dx = dt = None
+        if ctx.needs_input_grad[0]:
+            dx = unbroadcast(dl * (x - t) / ctx.xp.maximum(x * (1 - x), 1e-12), x.shape)
+        if ctx.needs_input_grad[1]:
+            log_x, log_rest = BinaryCrossEntropy.logarithms(ctx, x)
+            dt = dl * (log_rest - log_x)
+        return dx, dt
+
+
+def _same_shape(what: str, input: Tensor, target: Tensor) -> list[Tensor]:
+    if input.shape != target.shape:
+        raise ValueError(f"{what}: input {tuple(input.shape)} and target {tuple(target.shape)} must have one shape")
+    return promote(what, input, target)
 
 
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
-    r"""$-(t \ln x + (1 - t) \ln(1 - x))$ for probabilities x; logarithms are not let below -100.
+    r"""Cross-entropy of yes or no: $\ell = -(t \log x + (1 - t) \log(1 - x))$, each logarithm at least -100.
+
+    Args:
+        input: probabilities.
+        target: what they should be, of the same shape.
+        weight: a factor for each loss.
 
     Raises:
         RuntimeError: for an input outside 0 .. 1.
         ValueError: if the shapes differ.
     """
-    x, t = _pair("binary_cross_entropy", input, target, broadcast=False)
-    if x.numel() and not (float(x.detach().min()) >= 0 and float(x.detach().max()) <= 1):
-        raise RuntimeError("binary_cross_entropy: expected probabilities from 0 to 1; for logits use the _with_logits form")
-    loss = -(t * ClippedLog.apply(x) + (1 - t) * ClippedLog.apply(1 - x))
+    x, t = _same_shape("binary_cross_entropy", input, target)
+    if x.numel() and not bool(((x.array >= 0) & (x.array <= 1)).all()):
+        raise RuntimeError(
+            "binary_cross_entropy: expected probabilities from 0 to 1; for logits use binary_cross_entropy_with_logits"
+        )
+    loss = BinaryCrossEntropy.apply(x, t)
     return _reduce("binary_cross_entropy", loss if weight is None else loss * weight, reduction)
 
 
 def binary_cross_entropy_with_logits(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean",
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    r"""$-(t \ln \sigma(x) + (1 - t) \ln \sigma(-x))$, computed without overflow.
+    r"""Cross-entropy of yes or no, from logits: $\ell = -(w t \log \sigma(x) + (1 - t) \log \sigma(-x))$, without overflow.
 
     Args:
-        pos_weight: a factor for the first term.
+        input: logits.
+        target: probabilities, of the same shape.
+        weight: a factor for each loss.
+        pos_weight: the factor $w$ of the first term.
 
     Raises:
         ValueError: if the shapes differ.
     """
-    x, t = _pair("binary_cross_entropy_with_logits", input, target, broadcast=False)
-    positive = t if pos_weight is None else t * pos_weight
-    loss = -(positive * logsigmoid(x) + (1 - t) * logsigmoid(-x))
+    x, t = _same_shape("binary_cross_entropy_with_logits", input, target)
+    yes = t if pos_weight is None else t * pos_weight
+    loss = -(yes * logsigmoid(x) + (1 - t) * logsigmoid(-x))
     return _reduce("binary_cross_entropy_with_logits", loss if weight is None else loss * weight, reduction)
 
 
-def hinge_embedding_loss(
-    input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean"
-) -> Tensor:
-    """x where the target is 1, ``max(0, margin - x)`` where it is -1."""
-    positive = where(target != -1, input, input * 0.0)
-    negative = where(target != 1, (margin - input).clamp(min=0), input * 0.0)
-    return _reduce("hinge_embedding_loss", positive + negative, reduction)
+# --- margins
+# -------------------------------------------------------------------------------------------------------
+def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
+    r"""For distances $x$: $\ell = x$ where the target is 1, $\max(0, \mathrm{margin} - x)$ where it is -1."""
+    near = where(target != -1, input, 0.0)
+    far = where(target != 1, (margin - input).clamp(min=0), 0.0)
+    return _reduce("hinge_embedding_loss", near + far, reduction)
 
 
 def multi_margin_loss(
-    input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, *,
+    input: Tensor,
+    target: Tensor,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Tensor | None = None,
+    *,
     reduction: str = "mean",
 ) -> Tensor:
-    r"""$\frac{1}{C} \sum_{i \ne t} \max(0, \mathrm{margin} - x_t + x_i)^p$: the hinge loss of several classes."""
+    r"""Hinge loss of several classes: $\ell = \frac{1}{C} \sum_{c \ne t} w_t \max(0, \mathrm{margin} - x_t + x_c)^p$.
+
+    Args:
+        input: scores, (N, C) or (C,).
+        target: class numbers, (N,) or ().
+        p: 1 or 2.
+        margin: by how much the right score should be ahead.
+        weight: a factor for each class, (C,).
+
+    Raises:
+        IndexError: for a target that is not a class.
+        ValueError: for another p, or shapes that do not fit.
+    """
     if p not in (1, 2):
         raise ValueError(f"multi_margin_loss: expected p of 1 or 2, got {p}")
-    rows = input.reshape((1, -1)) if input.ndim == 1 else input
-    t = target.reshape((-1, 1))
-    gaps = (margin - rows.gather(1, t) + rows).clamp(min=0)
-    gaps = gaps.square() if p == 2 else gaps
+    rows, t = input.reshape(-1, input.shape[-1]), target.reshape(-1, 1)
+    if input.ndim not in (1, 2) or rows.shape[0] != t.shape[0] or not rows.shape[1]:
+        shapes = f"{tuple(input.shape)} and {tuple(target.shape)}"
+        raise ValueError(f"multi_margin_loss: expected scores (N, C) and targets (N,), got {shapes}")
+    input.backend.check_ids(t.array, rows.shape[1], "multi_margin_loss: target")
+    gaps = relu(margin - rows.gather(1, t) + rows)
+    gaps = gaps if p == 1 else gaps.square()
     if weight is not None:
-        gaps = gaps * weight[t.reshape((-1,))].unsqueeze(1)
-    loss = where(t == arange(rows.shape[1], device=t.device), gaps * 0.0, gaps).sum(1) / rows.shape[1]
-    loss = loss.reshape(()) if input.ndim == 1 else loss
-    return _reduce("multi_margin_loss", loss, reduction)
+        gaps = gaps * weight[t]
+    others = t != arange(rows.shape[1], device=t.device)
+    loss = where(others, gaps, 0.0).sum(1) / rows.shape[1]
+    return _reduce("multi_margin_loss", loss if input.ndim == 2 else loss.reshape(target.shape), reduction)
 
 
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
-    """``max(0, -target (x1 - x2) + margin)``: the target says which of the two should be larger (1 or -1)."""
+    r"""$\ell = \max(0, -t (x_1 - x_2) + \mathrm{margin})$: the target says whether $x_1$ (1) or $x_2$ (-1) is to be larger."""
     return _reduce("margin_ranking_loss", (-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
+# --- angles
+# -------------------------------------------------------------------------------------------------------
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    r"""$\frac{x_1 \cdot x_2}{\max(\|x_1\|, \epsilon) \max(\|x_2\|, \epsilon)}$ along an axis."""
+    r"""Cosine of the angle between vectors along an axis: $\frac{x_1 \cdot x_2}{\max(|x_1|, \epsilon) \max(|x_2|, \epsilon)}$.
+
+    Args:
+        x1, x2: tensors that broadcast.
+        dim: the axis of the vectors.
+        eps: the smallest length; a vector of zeros gives 0.
+    """
     a, b = promote("cosine_similarity", x1, x2)
-    return ((a / a.norm(2, dim, True).clamp(min=eps)) * (b / b.norm(2, dim, True).clamp(min=eps))).sum(dim)
+    return (a * b).sum(dim) / (a.norm(2, dim).clamp(min=eps) * b.norm(2, dim).clamp(min=eps))
 
 
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
-    """``1 - cos`` where the target is 1, ``max(0, cos - margin)`` where it is -1."""
-    cos = cosine_similarity(input1, input2, -1)
-    return _reduce("cosine_embedding_loss", where(target == 1, 1 - cos, (cos - margin).clamp(min=0)), reduction)
+    r"""$\ell = 1 - \cos$ where the target is 1, $\max(0, \cos - \mathrm{margin})$ where it is -1.
 
+    Args:
+        input1, input2: (N, C) or (C,).
+        target: (N,) or ().
+    """
+    eps = 1e-12  # PyTorch's, under the root, unlike that of cosine_similarity
+    squares = (input1.square().sum(-1) + eps) * (input2.square().sum(-1) + eps)
+    cos = (input1 * input2).sum(-1) / squares.sqrt()
+    alike = where(target == 1, 1 - cos, 0.0)
+    unlike = where(target == -1, (cos - margin).clamp(min=0), 0.0)
+    return _reduce("cosine_embedding_loss", alike + unlike, reduction)

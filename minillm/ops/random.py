@@ -67,7 +67,12 @@ def randn(
 
 
 def normal(
-    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
     device: Any = None,
 ) -> Tensor:
     """Return normal numbers; mean and std are numbers (with a size) or tensors."""
@@ -79,7 +84,12 @@ def normal(
 
 
 def randint(
-    low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None, dtype: Any = None,
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    generator: Generator | None = None,
+    dtype: Any = None,
     device: Any = None,
 ) -> Tensor:
     """Return integers drawn evenly from ``low`` to ``high - 1``; ``randint(high, size)`` starts at 0.

@@ -71,9 +71,7 @@ class Sum(Function):
         return ctx.xp.broadcast_to(dy.reshape(kept_shape(ctx.shape, ctx.dims)), ctx.shape)
 
 
-def sum(
-    input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, axis: Dim = None
-) -> Tensor:
+def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, axis: Dim = None) -> Tensor:
     """Add up elements, all or along axes. Integers and bools add up as int64; the sum of nothing is 0.
 
     Args:
@@ -93,17 +91,18 @@ class Mean(Function):
         ctx.shape, ctx.dims = x.shape, dims
         ctx.n = math.prod(x.shape[d] for d in dims)
         total = x.sum(axis=dims, keepdims=keepdim, dtype=wide(x.dtype))
-        return (total * (1 / ctx.n if ctx.n else math.nan)).astype(x.dtype, copy=False) if x.dtype.itemsize == 2 else (
-            total / ctx.n if ctx.n else total * math.nan)
+        return (
+            (total * (1 / ctx.n if ctx.n else math.nan)).astype(x.dtype, copy=False)
+            if x.dtype.itemsize == 2
+            else (total / ctx.n if ctx.n else total * math.nan)
+        )
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
         return ctx.xp.broadcast_to((dy / ctx.n if ctx.n else dy).reshape(kept_shape(ctx.shape, ctx.dims)), ctx.shape)
 
 
-def mean(
-    input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, axis: Dim = None
-) -> Tensor:
+def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, axis: Dim = None) -> Tensor:
     """Average elements, all or along axes; the mean of nothing is NaN.
 
     Raises:

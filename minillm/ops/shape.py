@@ -207,8 +207,9 @@ def expand(input: Tensor, sizes: Any) -> Tensor:
     wanted = flat_ints((sizes,))
     new = len(wanted) - input.ndim
     shape = tuple(input.shape[i - new] if n == -1 and i >= new else n for i, n in enumerate(wanted))
-    if new < 0 or any(i >= new and n not in (input.shape[i - new],) and input.shape[i - new] != 1
-                      for i, n in enumerate(shape)):
+    if new < 0 or any(
+        i >= new and n not in (input.shape[i - new],) and input.shape[i - new] != 1 for i, n in enumerate(shape)
+    ):
         raise RuntimeError(f"expand: shape {tuple(input.shape)} cannot become {tuple(wanted)}")
     return Expand.apply(input, shape=shape)
 
