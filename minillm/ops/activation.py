@@ -92,7 +92,7 @@ class ReLU(Function):
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
         (y,) = ctx.saved_arrays
-        return dy * (y > 0)  # np.where takes ten times as long where signs alternate
+        return dy * ~(y <= 0)  # also 1 at NaN; np.where takes ten times as long where signs alternate
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:

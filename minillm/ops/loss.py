@@ -12,7 +12,7 @@ from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.ops.activation import logsigmoid, relu
 from minillm.ops.arithmetic import where
-from minillm.ops.common import promote, unbroadcast
+from minillm.ops.common import promote
 from minillm.ops.creation import arange
 from minillm.ops.cross_entropy import check_reduction
 from minillm.tensor import Tensor
@@ -127,23 +127,18 @@ class BinaryCrossEntropy(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Array, t: Array) -> Array:
-        log_x, log_rest = BinaryCrossEntropy.logarithms(ctx, x)
+        xp = ctx.xp
         ctx.save_for_backward(x, t)
-        return -(t * log_x + (1 - t) * log_rest)
-
-    @staticmethod
-    def logarithms(ctx: Any, x: Array) -> tuple[Array, Array]:
-        return ctx.xp.maximum(ctx.xp.log(x), -100), ctx.xp.maximum(ctx.xp.log1p(-x), -100)
+        return -(t * xp.maximum(xp.log(x), -100) + (1 - t) * xp.maximum(xp.log1p(-x), -100))
 
     @staticmethod
     def backward(ctx: Any, dl: Array) -> tuple[Array | None, Array | None]:
         x, t = ctx.saved_arrays
         dx = dt = None
         if ctx.needs_input_grad[0]:
-            dx = unbroadcast(dl * (x - t) / ctx.xp.maximum(x * (1 - x), 1e-12), x.shape)
+            dx = dl * (x - t) / ctx.xp.maximum(x * (1 - x), 1e-12)
         if ctx.needs_input_grad[1]:
-            log_x, log_rest = BinaryCrossEntropy.logarithms(ctx, x)
-            dt = dl * (log_rest - log_x)
+            dt = dl * (ctx.xp.log1p(-x) - ctx.xp.log(x))
         return dx, dt
 
 

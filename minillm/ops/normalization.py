@@ -1,8 +1,9 @@
-"""Normalisation: layer norm, RMS norm, unit vectors."""
+"""Normalisation: layer norm, RMS norm, and vectors of length 1."""
 
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,151 +11,209 @@ import numpy as np
 
 from minillm.autograd import Function
 from minillm.backend import Array
-from minillm.ops.common import cast
-from minillm.ops.reduction import norm, wide
+from minillm.backend.device import is_floating
+from minillm.ops.arithmetic import clamp, div
+from minillm.ops.reduction import norm
+from minillm.ops.rows import as_rows, column_sum, row_dot, row_sum, tiles, working
 from minillm.tensor import Tensor
 
 __all__ = ["layer_norm", "normalize", "rms_norm"]
 
 
-# --- layer_norm -----------------------------------------------------------------------------------------------------
-def layer_norm_formula(xp: Any, x: Any, w: Any = None, b: Any = None, *, axes: tuple[int, ...], eps: float) -> Any:
-    """``(x - mean) / sqrt(var + eps) * w + b``, mean and variance over ``axes``."""
-    centred = x - xp.mean(x, axis=axes, keepdims=True)
-    y = centred / xp.sqrt(xp.mean(centred * centred, axis=axes, keepdims=True) + eps)
+# --- layer_norm: y = h w + b, h = (x - mean) / sqrt(var + eps)
+# -------------------------------------------------------------------------------------------------------
+def layer_norm_formula(xp: Any, x: Any, w: Any = None, b: Any = None, eps: float = 1e-5) -> Any:
+    centred = x - xp.mean(x, axis=-1, keepdims=True)
+    y = centred / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps)
     y = y if w is None else y * w
     return y if b is None else y + b
 
 
 class LayerNorm(Function):
-    """``h = (x - mean) r``, ``r = 1 / sqrt(var + eps)``, ``y = h w + b``.
+    """``y = h w + b`` with ``h = (x - mean) r`` and ``r = 1 / sqrt(var + eps)``, for every row.
 
-    With ``g = dy w``: ``dx = r (g - mean(g) - h mean(g h))``, ``dw = sum of dy h``, ``db = sum of dy``.
+    With ``g = dy w``: ``dx = r (g - mean(g) - h mean(g h))``, ``dw = sum(dy h)``, ``db = sum(dy)``.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Array, w: Array | None, b: Array | None, *, n: int, eps: float) -> Array:
-        xp, dtype = ctx.xp, x.dtype
-        rows = x.reshape(-1, n).astype(wide(dtype), copy=False)
-        # Two passes: the mean of squares minus the squared mean would lose everything for 1e6 .. 1e6 + 3 in float32.
-        h = rows - rows.mean(axis=1, keepdims=True)
-        r = 1 / xp.sqrt(_row_dot(h, h) / n + eps)  # (rows, 1)
-        h *= r
-        y = h.copy() if w is None else h * w.reshape(-1)
-        if b is not None:
-            y += b.reshape(-1)
+    def forward(ctx: Any, x: Array, w: Array | None, b: Array | None, *, width: int, eps: float) -> Array:
+        xp, backend = ctx.xp, ctx.backend
+        rows = as_rows(working(x), width)
+        h, y = xp.empty_like(rows), xp.empty_like(rows)
+        r = xp.empty((len(rows), 1), dtype=rows.dtype)
+        for part in tiles(backend, *rows.shape):
+            # Two passes: E[x^2] - E[x]^2 would lose everything for rows such as 1e6 .. 1e6 + 3 in float32.
+            xp.subtract(rows[part], row_sum(backend, rows[part]) / width, out=h[part])
+            r[part] = 1 / xp.sqrt(row_dot(backend, h[part], h[part]) / width + eps)
+            h[part] *= r[part]
+            if w is None:
+                y[part] = h[part]
+            else:
+                xp.multiply(h[part], w.reshape(-1), out=y[part])
+            if b is not None:
+                y[part] += b.reshape(-1)
         ctx.save_for_backward(h, r, w)
-        ctx.b_shape = None if b is None else b.shape
-        return y.astype(dtype, copy=False).reshape(x.shape)
+        ctx.shape = None if w is None and b is None else (w if w is not None else b).shape
+        return y.reshape(x.shape).astype(x.dtype, copy=False)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> tuple[Array | None, Array | None, Array | None]:
         h, r, w = ctx.saved_arrays
+        xp, backend, shape = ctx.xp, ctx.backend, dy.shape
         needs_x, needs_w, needs_b = ctx.needs_input_grad
-        shape, n = dy.shape, h.shape[1]
-        dy = dy.reshape(-1, n)
-        dx = dw = db = None
-        if needs_w:
-            dw = (dy * h).sum(axis=0).reshape(w.shape)
-        if needs_b:
-            db = dy.sum(axis=0).reshape(ctx.b_shape)
-        if needs_x:
-            g = dy.astype(h.dtype) if w is None else dy * w.reshape(-1)
-            along = _row_dot(g, h) / n
-            g -= g.mean(axis=1, keepdims=True)
-            g -= h * along
-            g *= r
-            dx = g.reshape(shape)
-        return dx, dw, db
-
-
-def _row_dot(a: Array, b: Array) -> Array:
-    """Return the dot product of each pair of rows, (N, 1): a product of a row and a column for each."""
-    if isinstance(a, np.ndarray):
-        return np.einsum("ij,ij->i", a, b)[:, None]  # one pass without a temporary
-    return (a * b).sum(axis=1, keepdims=True)
+        width = h.shape[1]
+        dy = as_rows(working(dy), width)
+        scale = xp.ones(width, dtype=h.dtype) if w is None else working(w).reshape(-1)
+        dx = xp.empty_like(h) if needs_x else None
+        dw = xp.zeros(width, dtype=h.dtype) if needs_w else None
+        for part in tiles(backend, *h.shape):
+            product = dy[part] * h[part]
+            if needs_w:
+                dw += column_sum(backend, product)
+            if needs_x:
+                d = dx[part]
+                # mean(g) and mean(g h) as products with w: g = dy w is needed only once, below.
+                mean_g, mean_gh = (dy[part] @ scale)[:, None] / width, (product @ scale)[:, None] / width
+                xp.multiply(dy[part], scale, out=d)
+                d -= mean_g
+                xp.multiply(h[part], mean_gh, out=product)
+                d -= product
+                d *= r[part]
+        return (
+            dx.reshape(shape) if needs_x else None,
+            dw.reshape(ctx.shape) if needs_w else None,
+            column_sum(backend, dy).reshape(ctx.shape) if needs_b else None,
+        )
 
 
 def layer_norm(
-    input: Tensor, normalized_shape: Sequence[int] | int, weight: Tensor | None = None, bias: Tensor | None = None,
+    input: Tensor,
+    normalized_shape: Sequence[int] | int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    r"""Give the last axes mean 0 and variance 1, then scale and shift: $y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} w + b$.
+    r"""Give the last axes mean 0 and variance 1, then scale and shift: $y = h w + b$, $h = (x - \mu) / \sqrt{\sigma^2 + \epsilon}$.
+
+    With $g = dy \, w$: $dx = (g - \overline{g} - h \, \overline{g h}) / \sqrt{\sigma^2 + \epsilon}$, where a line means the
+    mean over the normalised axes.
 
     Args:
-        normalized_shape: the lengths of the axes that are normalised together.
+        input: (..., *normalized_shape).
+        normalized_shape: the lengths of the last axes, which are normalised together.
         weight, bias: of that shape, or ``None``.
-        eps: keeps the division finite.
+        eps: added to the variance, so that a constant row gives 0.
 
     Raises:
-        RuntimeError: if the last axes do not have that shape.
+        RuntimeError: if the shapes do not fit.
 
     Source: Ba, Kiros and Hinton, "Layer Normalization", 2016.
+
+    >>> import minillm
+    >>> layer_norm(minillm.tensor([1.0, 2.0, 3.0]), 3)
+    tensor([-1.2247,  0.0000,  1.2247])
     """
-    n = _check_shape("layer_norm", input, normalized_shape, weight, bias)
-    return LayerNorm.apply(input, weight, bias, n=n, eps=eps)
+    width = _width("layer_norm", input, normalized_shape, weight, bias)
+    return LayerNorm.apply(input, weight, bias, width=width, eps=float(eps))
 
 
-def _check_shape(what: str, input: Tensor, normalized_shape: Any, *parameters: Tensor | None) -> int:
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    if not shape or tuple(input.shape[-len(shape) :]) != shape:
-        raise RuntimeError(f"{what}: the last axes of {tuple(input.shape)} are not normalized_shape {shape}")
+def _width(what: str, input: Tensor, normalized_shape: Any, *parameters: Tensor | None) -> int:
+    """Return how many elements are normalised together.
+
+    Raises:
+        RuntimeError: if the input or a parameter has another shape.
+    """
+    shape = (normalized_shape,) if isinstance(normalized_shape, numbers.Integral) else tuple(normalized_shape)
+    if not is_floating(input.dtype):
+        raise RuntimeError(f"{what}: expected a floating tensor, got {input.dtype}; use input.float()")
+    if not shape or input.array.shape[-len(shape) :] != shape:
+        raise RuntimeError(f"{what}: expected an input of shape (..., {shape}), got {tuple(input.shape)}")
     for p in parameters:
-        if p is not None and tuple(p.shape) != shape:
-            raise RuntimeError(f"{what}: a parameter has shape {tuple(p.shape)}, expected {shape}")
+        if p is not None and p.array.shape != shape:
+            raise RuntimeError(f"{what}: expected a parameter of shape {shape}, got {tuple(p.shape)}")
     return math.prod(shape)
 
 
-# --- rms_norm -------------------------------------------------------------------------------------------------------
-def rms_norm_formula(xp: Any, x: Any, w: Any = None, *, axes: tuple[int, ...], eps: float) -> Any:
-    """``x / sqrt(mean(x^2) + eps) * w``."""
-    y = x / xp.sqrt(xp.mean(x * x, axis=axes, keepdims=True) + eps)
+# --- rms_norm: y = h w, h = x / sqrt(mean(x^2) + eps)
+# -------------------------------------------------------------------------------------------------------
+def rms_norm_formula(xp: Any, x: Any, w: Any = None, eps: float = 1e-5) -> Any:
+    y = x / xp.sqrt(xp.mean(x * x, axis=-1, keepdims=True) + eps)
     return y if w is None else y * w
 
 
 class RMSNorm(Function):
-    """``h = x r``, ``r = 1 / sqrt(mean(x^2) + eps)``, ``y = h w``; ``dx = r (g - h mean(g h))`` with ``g = dy w``."""
+    """``y = h w`` with ``h = x r`` and ``r = 1 / sqrt(mean(x^2) + eps)``, for every row.
+
+    With ``g = dy w``: ``dx = r (g - h mean(g h))``, ``dw = sum(dy h)``.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Array, w: Array | None, *, n: int, eps: float) -> Array:
-        rows = x.reshape(-1, n).astype(wide(x.dtype), copy=False)
-        r = 1 / ctx.xp.sqrt(_row_dot(rows, rows) / n + eps)
-        h = rows * r
+    def forward(ctx: Any, x: Array, w: Array | None, *, width: int, eps: float) -> Array:
+        xp, backend = ctx.xp, ctx.backend
+        rows = as_rows(working(x), width)
+        h = xp.empty_like(rows)
+        y = h if w is None else xp.empty_like(rows)
+        r = xp.empty((len(rows), 1), dtype=rows.dtype)
+        for part in tiles(backend, *rows.shape):
+            r[part] = 1 / xp.sqrt(row_dot(backend, rows[part], rows[part]) / width + eps)
+            xp.multiply(rows[part], r[part], out=h[part])
+            if w is not None:
+                xp.multiply(h[part], w.reshape(-1), out=y[part])
         ctx.save_for_backward(h, r, w)
-        y = h if w is None else h * w.reshape(-1)
-        return y.astype(x.dtype).reshape(x.shape)
+        return y.reshape(x.shape).astype(x.dtype, copy=False)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> tuple[Array | None, Array | None]:
         h, r, w = ctx.saved_arrays
+        xp, backend, shape = ctx.xp, ctx.backend, dy.shape
         needs_x, needs_w = ctx.needs_input_grad
-        shape, n = dy.shape, h.shape[1]
-        dy = dy.reshape(-1, n)
-        dx = None
-        if needs_x:
-            g = dy.astype(h.dtype) if w is None else dy * w.reshape(-1)
-            g -= h * (_row_dot(g, h) / n)
-            g *= r
-            dx = g.reshape(shape)
-        return dx, (dy * h).sum(axis=0).reshape(w.shape) if needs_w else None
+        width = h.shape[1]
+        dy = as_rows(working(dy), width)
+        scale = xp.ones(width, dtype=h.dtype) if w is None else working(w).reshape(-1)
+        dx = xp.empty_like(h) if needs_x else None
+        dw = xp.zeros(width, dtype=h.dtype) if needs_w else None
+        for part in tiles(backend, *h.shape):
+            product = dy[part] * h[part]
+            if needs_w:
+                dw += column_sum(backend, product)
+            if needs_x:
+                mean_gh = (product @ scale)[:, None] / width
+                xp.multiply(dy[part], scale, out=dx[part])
+                xp.multiply(h[part], mean_gh, out=product)
+                dx[part] -= product
+                dx[part] *= r[part]
+        return dx.reshape(shape) if needs_x else None, dw.reshape(w.shape) if needs_w else None
 
 
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int] | int, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    r"""Give the last axes mean square 1, then scale: $y = \frac{x}{\sqrt{\mathrm{mean}(x^2) + \epsilon}} w$.
+    r"""Give the last axes a mean square of 1, then scale: $y = w \, x / \sqrt{\overline{x^2} + \epsilon}$.
 
     Args:
-        normalized_shape: the lengths of the axes that are normalised together.
+        input: (..., *normalized_shape).
+        normalized_shape: the lengths of the last axes, which are normalised together.
         weight: of that shape, or ``None``.
-        eps: keeps the division finite; the smallest step of the type if not given.
+        eps: added to the mean square; by default the distance from 1 to the next number of the type.
+
+    Raises:
+        RuntimeError: if the shapes do not fit.
 
     Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.
     """
-    n = _check_shape("rms_norm", input, normalized_shape, weight)
-    return RMSNorm.apply(input, weight, n=n, eps=float(np.finfo(input.dtype).eps) if eps is None else eps)
+    width = _width("rms_norm", input, normalized_shape, weight)
+    # bfloat16 is unknown to finfo; PyTorch takes the type in which it computes.
+    smallest = np.finfo(input.dtype if input.dtype.itemsize > 2 else np.float32).eps
+    return RMSNorm.apply(input, weight, width=width, eps=float(smallest if eps is None else eps))
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    r"""Divide by the norm along an axis: $x / \max(\|x\|_p, \epsilon)$."""
-    return cast(input / norm(input, p, dim, keepdim=True).clamp(min=eps), input.dtype)
+    r"""Divide vectors by their length: $y = x / \max(\|x\|_p, \epsilon)$.
+
+    Args:
+        input: of any shape.
+        p: which norm; 2 is the usual length.
+        dim: the axis of the vectors.
+        eps: the smallest length; a vector of zeros stays.
+    """
+    return div(input, clamp(norm(input, p, dim, True), min=eps))
