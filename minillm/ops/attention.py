@@ -1,149 +1,236 @@
-"""Scaled dot-product attention, forward and backward in one op."""
+"""Scaled dot-product attention, forward and backward in one op, tile by tile."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import numpy as np
+
 from minillm.autograd import Function
 from minillm.backend import Array
-from minillm.backend.random import default_generator
+from minillm.backend.device import is_floating
 from minillm.ops.common import unbroadcast
-from minillm.ops.reduction import wide
+from minillm.ops.embedding import dropout_noise
+from minillm.ops.rows import TILE, row_dot, row_max, row_sum, working
+from minillm.ops.shape import reshape, unsqueeze
 from minillm.tensor import Tensor
 
 __all__ = ["scaled_dot_product_attention"]
 
 QUERY_TILE = 64
-"""Queries that a causal pass takes at a time: keys past the tile are masked for all of them and are never looked at."""
+"""Queries of a tile. A causal tile never looks at the keys past its last query."""
+
+RECOMPUTE_ABOVE = 1 << 24
+"""Weights (64 MB of float32) above which they are not kept for the backward pass but computed again."""
 
 
-def attention_formula(xp: Any, q: Any, k: Any, v: Any, *, mask: Any = None, scale: float) -> Any:
-    """``softmax(q k^T scale) v``, over the keys that ``mask`` allows (all, if it is ``None``)."""
+def attention_formula(xp: Any, q: Any, k: Any, v: Any, scale: float, bias: Any = None) -> Any:
     scores = xp.matmul(q, xp.swapaxes(k, -1, -2)) * scale
-    if mask is not None:
-        scores = xp.where(mask, scores, -math.inf)
+    scores = scores if bias is None else scores + bias
     e = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
     return xp.matmul(e / xp.sum(e, axis=-1, keepdims=True), v)
 
 
 class Attention(Function):
-    """``S = q k^T scale + mask``, ``P = softmax(S)``, ``y = P v``.
+    """``y = P v`` with ``P = softmax(q k^T scale + bias)``, where masked places have a bias of -inf.
 
-    ``dv = P^T dy``, ``dP = dy v^T``, ``dS = P (dP - sum of dP P)``, ``dq = scale dS k``, ``dk = scale dS^T q``. A query that
-    may see no key gets 0 and sends no gradient.
+    ``dv = P^T dy``, ``dS = P (dy v^T - delta)`` with ``delta = sum(dy y)`` a row, ``dq = scale dS k``, ``dk = scale dS^T q``.
+    Kept for the backward pass is ``E = exp(S - max)``; as ``P = E r`` with r one number a row, dividing a row of P
+    is left to the much shorter rows of y and dy.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, q: Array, k: Array, v: Array, mask: Array | None, *, scale: float, is_causal: bool, dropout_p: float
+        ctx: Any, q: Array, k: Array, v: Array, mask: Array | None, *, scale: float, causal: bool, dropout: float
     ) -> Array:
-        xp, matmul = ctx.xp, ctx.backend.matmul
-        T, S = q.shape[-2], k.shape[-2]
-        ctx.tiles = [(0, T, S)]
-        if is_causal and mask is None:
-            ctx.tiles = [(a, min(a + QUERY_TILE, T), min(a + QUERY_TILE, T, S)) for a in range(0, T, QUERY_TILE)]
-        parts, saved = [], []
-        for a, b, end in ctx.tiles:
-            s = matmul(q[..., a:b, :], k[..., :end, :].swapaxes(-1, -2)).astype(wide(q.dtype), copy=False)
-            s *= scale
-            if is_causal:
-                # Only the square on the diagonal has something to hide: key j from query i < j.
-                hidden = xp.arange(end)[None, :] > xp.arange(a, b)[:, None]
-                s[..., hidden] = -math.inf
-            if mask is not None:
-                s = xp.where(mask, s, -math.inf) if mask.dtype.kind == "b" else s + mask
-            p = _softmax_rows(xp, s).astype(q.dtype, copy=False)
-            keep = None
-            if dropout_p > 0:
-                keep = (ctx.backend.uniform(default_generator, "dropout", p.shape, p.dtype) >= dropout_p).astype(p.dtype)
-                keep *= 1 / (1 - dropout_p) if dropout_p < 1 else 0
-            saved += [p, keep]
-            parts.append(matmul(p if keep is None else p * keep, v[..., :end, :]))
-        ctx.scale = scale
-        ctx.mask_shape = mask.shape if mask is not None else None
-        ctx.save_for_backward(q, k, v, *saved)
-        return parts[0] if len(parts) == 1 else xp.concatenate(parts, axis=-2)
+        xp, dtype = ctx.xp, q.dtype
+        ctx.scale, ctx.shapes = scale, tuple(None if x is None else x.shape for x in (q, k, v, mask))
+        # A leading axis of 1 lets a single head pass as a batch.
+        batch = np.broadcast_shapes((1,), *(s[:-2] for s in ctx.shapes if s is not None))
+        (T, S), D, E = (q.shape[-2], k.shape[-2]), q.shape[-1], v.shape[-1]
+        q = xp.broadcast_to(working(q) * scale, (*batch, T, D))
+        k = xp.broadcast_to(working(k), (*batch, S, D))
+        v = xp.broadcast_to(working(v), (*batch, S, E))
+        bias = None if mask is None else xp.broadcast_to(_as_bias(xp, mask, q.dtype), (*batch, T, S))
+        square = (_tile(ctx, T),) * 2
+        ctx.future = xp.triu(xp.full(square, -math.inf, dtype=q.dtype), 1) if causal else None
+        ctx.tiles = _tiles(ctx, batch, T, S, causal)
+        y = _empty(xp, batch, T, E, q.dtype)
+        if not ctx.tiles:
+            y[...] = 0
+        needed = any(ctx.needs_input_grad)
+        ctx.recompute = math.prod(batch) * T * S * (0.5 if causal else 1) > RECOMPUTE_ABOVE
+        saved: list[Array] = []
+        for tile in ctx.tiles:
+            part, a, b, end = tile
+            e = Attention.scores(ctx, q, k, bias, tile)
+            m = row_max(ctx.backend, e)
+            if bias is not None:
+                m = xp.where(m == -math.inf, 0, m)  # a query that may see no key
+            e -= m
+            xp.exp(e, out=e)
+            r = row_sum(ctx.backend, e.reshape(-1, end)).reshape(m.shape)
+            if bias is not None:
+                r = xp.where(r == 0, 1, r)
+            xp.reciprocal(r, out=r)
+            noise = dropout_noise(ctx, e.shape, e.dtype, dropout) if dropout else None
+            y_part = y[part, ..., a:b, :]
+            ctx.backend.matmul(e if noise is None else e * noise, v[part, ..., :end, :], out=y_part)
+            y_part *= r
+            if needed:
+                saved += [m if ctx.recompute else e, r, noise]
+        if needed:
+            ctx.save_for_backward(q, k, v, bias, y, *saved)
+        return y.reshape(y.shape[y.ndim - max(len(s) for s in ctx.shapes if s is not None) :]).astype(dtype, copy=False)
+
+    @staticmethod
+    def scores(ctx: Any, q: Array, k: Array, bias: Array | None, tile: tuple) -> Array:
+        part, a, b, end = tile
+        s = ctx.backend.matmul(q[part, ..., a:b, :], k[part, ..., :end, :].swapaxes(-1, -2))
+        if ctx.future is not None and end > a:
+            s[..., a:] += ctx.future[: b - a, : end - a]  # only here, on the diagonal, is something to hide
+        if bias is not None:
+            s += bias[part, ..., a:b, :end]
+        return s
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> tuple[Array | None, ...]:
-        q, k, v, *saved = ctx.saved_arrays
-        xp, matmul = ctx.xp, ctx.backend.matmul
-        batch = dy.shape[:-2]
-        dq = xp.empty((*batch, *q.shape[-2:]), dtype=q.dtype)
-        dk = xp.zeros((*batch, *k.shape[-2:]), dtype=k.dtype)
-        dv = xp.zeros((*batch, *v.shape[-2:]), dtype=v.dtype)
-        dmask = None
-        for i, (a, b, end) in enumerate(ctx.tiles):
-            p, keep = saved[2 * i], saved[2 * i + 1]
-            dy_tile = dy[..., a:b, :]
-            dv[..., :end, :] += matmul((p if keep is None else p * keep).swapaxes(-1, -2), dy_tile)
-            ds = matmul(dy_tile, v[..., :end, :].swapaxes(-1, -2))
-            if keep is not None:
-                ds *= keep
-            ds *= p
-            ds -= p * ds.sum(axis=-1, keepdims=True)
-            if ctx.needs_input_grad[3]:
-                dmask = unbroadcast(ds, ctx.mask_shape)  # a float mask comes with a single tile
-            ds *= ctx.scale
-            dq[..., a:b, :] = matmul(ds, k[..., :end, :])
-            dk[..., :end, :] += matmul(ds.swapaxes(-1, -2), q[..., a:b, :])
-        return unbroadcast(dq, q.shape), unbroadcast(dk, k.shape), unbroadcast(dv, v.shape), dmask
+        q, k, v, bias, y, *saved = ctx.saved_arrays
+        xp, matmul, batch = ctx.xp, ctx.backend.matmul, q.shape[:-2]
+        dy = working(dy).reshape(y.shape)
+        dq, dk, dv = (_empty(xp, batch, *x.shape[-2:], x.dtype) for x in (q, k, v))
+        dbias = xp.zeros((*batch, q.shape[-2], k.shape[-2]), dtype=q.dtype) if ctx.needs_input_grad[3] else None
+        if not ctx.tiles:
+            dq[...], dk[...], dv[...] = 0, 0, 0
+        # From the last queries to the first: in a causal pass the last ones see the most keys.
+        for i in reversed(range(len(ctx.tiles))):
+            part, a, b, end = tile = ctx.tiles[i]
+            e, r, noise = saved[3 * i : 3 * i + 3]
+            if ctx.recompute:
+                e = xp.exp(Attention.scores(ctx, q, k, bias, tile) - e)
+            dy_part = dy[part, ..., a:b, :] * r
+            ds = matmul(dy_part, v[part, ..., :end, :].swapaxes(-1, -2))
+            if noise is not None:
+                ds *= noise
+            ds -= row_dot(ctx.backend, dy_part, y[part, ..., a:b, :])
+            ds *= e
+            if dbias is not None:
+                dbias[part, ..., a:b, :end] = ds
+            matmul(ds, k[part, ..., :end, :], out=dq[part, ..., a:b, :])
+            weights = e if noise is None else e * noise
+            products = (dk, ds.swapaxes(-1, -2), q[part, ..., a:b, :]), (dv, weights.swapaxes(-1, -2), dy_part)
+            for total, left, right in products:
+                if b == q.shape[-2]:
+                    matmul(left, right, out=total[part, ..., :end, :])
+                    total[part, ..., end:, :] = 0
+                else:
+                    total[part, ..., :end, :] += matmul(left, right)
+        dq *= ctx.scale
+        grads = (dq, dk, dv, dbias)
+        return tuple(None if g is None else unbroadcast(g, s) for g, s in zip(grads, ctx.shapes))
 
 
-def _softmax_rows(xp: Any, s: Array) -> Array:
-    """Softmax of the last axis, written over ``s``; a row of -inf gives zeros."""
-    if not s.shape[-1]:
-        return s
-    m = s.max(axis=-1, keepdims=True)
-    m = xp.where(m == -math.inf, 0, m)
-    s -= m
-    xp.exp(s, out=s)
-    total = s.sum(axis=-1, keepdims=True)
-    s /= xp.where(total == 0, 1, total)
-    return s
+def _as_bias(xp: Any, mask: Array, dtype: Any) -> Array:
+    if mask.dtype.kind == "b":
+        mask = xp.where(mask, 0.0, -math.inf)
+    return mask.astype(dtype, copy=False)
+
+
+def _tile(ctx: Any, T: int) -> int:
+    return min(T, QUERY_TILE) if ctx.backend.name == "cpu" else T
+
+
+def _tiles(ctx: Any, batch: tuple[int, ...], T: int, S: int, causal: bool) -> list[tuple[slice, int, int, int]]:
+    """Return (part of the first axis, first query, past the last query, number of keys) of every tile."""
+    if not math.prod(batch) * T * S:
+        return []
+    rows = _tile(ctx, T)
+    step = max(1, 2 * TILE // (math.prod(batch[1:]) * rows * S)) if ctx.backend.name == "cpu" else batch[0]
+    parts = [slice(i, min(i + step, batch[0])) for i in range(0, batch[0], step)]
+    queries = [(a, min(a + rows, T)) for a in range(0, T, rows)]
+    return [(part, a, b, min(b, S) if causal else S) for part in parts for a, b in queries]
+
+
+def _empty(xp: Any, batch: tuple[int, ...], T: int, D: int, dtype: Any) -> Array:
+    """Return an array (*batch, T, D) that lies in memory with the heads side by side: (B, T, H, D).
+
+    That is how the layers around attention want it: joining the heads again copies nothing.
+    """
+    if len(batch) < 2:
+        return xp.empty((*batch, T, D), dtype=dtype)
+    return xp.empty((*batch[:-1], T, batch[-1], D), dtype=dtype).swapaxes(-2, -3)
 
 
 def scaled_dot_product_attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
-    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
-    r"""Mix values, weighted by how well each query fits their keys: $\mathrm{softmax}(Q K^T / \sqrt D + M)\, V$.
+    r"""Mix the values, weighted by how well each query fits their keys: $\mathrm{softmax}(Q K^T / \sqrt{D} + M) \, V$.
 
     Args:
         query: (..., T, D).
         key: (..., S, D).
         value: (..., S, E).
-        attn_mask: bool (..., T, S), true where a key takes part; or floats that are added to the scores.
-        dropout_p: share of the weights set to 0.
-        is_causal: query i sees the keys 0 .. i only.
-        scale: instead of $1/\sqrt D$.
-        enable_gqa: let each key and value head serve several query heads (axis -3), whose number is a multiple.
+        attn_mask: (..., T, S); bool, true where a key takes part, or floats that are added to the scores.
+        dropout_p: the probability that a weight is set to 0; the others are divided by 1 - dropout_p.
+        is_causal: query i sees keys 0 .. i only, also where S is not T.
+        scale: instead of $1 / \sqrt{D}$.
+        enable_gqa: let each key and value head (axis -3) serve several query heads.
+
+    Shape:
+        in a GPT (B, H, T, D) for all three and the result.
 
     Returns:
-        (..., T, E). A query that may see no key gets zeros, and sends no gradient.
+        (..., T, E). A query that may see no key gets zeros and sends no gradient.
 
     Raises:
-        RuntimeError: if lengths do not fit, or both a mask and ``is_causal`` are given.
-        ValueError: for a dropout_p outside 0 .. 1.
+        RuntimeError: if shapes or dtypes do not fit, or both a mask and ``is_causal`` are given.
+        ValueError: if dropout_p is not a probability.
 
-    Source: Vaswani et al., "Attention Is All You Need", 2017, section 3.2.1.
+    Source: Vaswani et al., "Attention Is All You Need", 2017, section 3.2.1; the order of the backward pass follows
+    Dao et al., "FlashAttention", 2022.
     """
-    if not 0 <= dropout_p <= 1:
-        raise ValueError(f"scaled_dot_product_attention: expected dropout_p from 0 to 1, got {dropout_p}")
-    if attn_mask is not None and is_causal:
-        raise RuntimeError("scaled_dot_product_attention: give either attn_mask or is_causal=True, not both")
-    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+    _check(query, key, value, attn_mask, dropout_p, is_causal)
+    scale = 1 / math.sqrt(query.shape[-1] or 1) if scale is None else float(scale)
+    options = {"scale": scale, "causal": bool(is_causal), "dropout": float(dropout_p)}
+    heads = query.shape[-3] if enable_gqa and query.ndim > 2 else 0
+    if not heads or heads == key.shape[-3] == value.shape[-3]:
+        return Attention.apply(query, key, value, attn_mask, **options)
+    # Query heads become (key head, place): every key head broadcasts over its places.
+    shared = key.shape[-3]
+    if heads % shared or value.shape[-3] != shared:
         raise RuntimeError(
-            f"scaled_dot_product_attention: query {tuple(query.shape)}, key {tuple(key.shape)} and value "
-            f"{tuple(value.shape)} do not fit: last axes of query and key, and numbers of keys and values, must be equal"
+            f"scaled_dot_product_attention: {heads} query heads, {shared} key heads and {value.shape[-3]} value heads "
+            "do not fit: expected as many value heads as key heads, and a multiple of them as query heads"
         )
-    if enable_gqa and query.shape[-3] != key.shape[-3]:
-        times, rest = divmod(query.shape[-3], key.shape[-3])
-        if rest:
-            raise RuntimeError(
-                f"scaled_dot_product_attention: {query.shape[-3]} query heads are no multiple of {key.shape[-3]} key heads"
-            )
-        key, value = key.repeat_interleave(times, -3), value.repeat_interleave(times, -3)
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    return Attention.apply(query, key, value, attn_mask, scale=scale, is_causal=is_causal, dropout_p=dropout_p)
+    split = (shared, heads // shared)
+    q = reshape(query, (*query.shape[:-3], *split, *query.shape[-2:]))
+    if attn_mask is not None and attn_mask.ndim > 2:
+        own = split if attn_mask.shape[-3] == heads else (1, 1)
+        attn_mask = reshape(attn_mask, (*attn_mask.shape[:-3], *own, *attn_mask.shape[-2:]))
+    y = Attention.apply(q, unsqueeze(key, -3), unsqueeze(value, -3), attn_mask, **options)
+    return reshape(y, (*y.shape[:-4], heads, *y.shape[-2:]))
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, is_causal: bool) -> None:
+    name = "scaled_dot_product_attention"
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: expected a probability dropout_p from 0 to 1, got {p}")
+    if mask is not None and is_causal:
+        raise RuntimeError(f"{name}: give either attn_mask or is_causal=True, not both")
+    shapes = f"query {tuple(q.shape)}, key {tuple(k.shape)} and value {tuple(v.shape)}"
+    if min(q.ndim, k.ndim, v.ndim) < 2 or not q.dtype == k.dtype == v.dtype or not is_floating(q.dtype):
+        raise RuntimeError(
+            f"{name}: expected floats of one dtype with at least two axes, got {shapes} of {q.dtype}, {k.dtype}, {v.dtype}"
+        )
+    if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
+        raise RuntimeError(f"{name}: {shapes} do not fit: expected (..., T, D), (..., S, D) and (..., S, E)")
+    if mask is not None and mask.dtype.kind != "b" and not is_floating(mask.dtype):
+        raise RuntimeError(f"{name}: expected a mask of bools or floats, got {mask.dtype}; use mask.bool()")
