@@ -89,7 +89,7 @@ def load_and_split(text: str | Path | None = None, seed: int = 0) -> datasets.Te
     return datasets.pretraining_mix(seed=seed) if text is None else datasets.from_folder(text, seed=seed)
 
 
-def preprocess(corpus: datasets.TextCorpus, vocab_size: int = 1024, normalizer: Normalizer | None = None) -> Tokens:
+def preprocess(corpus: datasets.TextCorpus, vocab_size: int = 2048, normalizer: Normalizer | None = None) -> Tokens:
     """Step 2: normalise (if asked to), learn a vocabulary from the training part, and cut both parts into tokens."""
     train, validation = corpus.train, corpus.validation
     if normalizer is not None:
@@ -163,8 +163,8 @@ def pretrain(
     folder: str | Path,
     corpus: datasets.TextCorpus | None = None,
     *,
-    size: str = "small",
-    vocab_size: int = 1024,
+    size: str | dict[str, int] = "small",
+    vocab_size: int = 2048,
     training: TrainingConfig | None = None,
     text: str | None = None,
     device: str = "cpu",
@@ -180,7 +180,7 @@ def pretrain(
     Args:
         folder: of the run.
         corpus: the text; ``load_and_split(text)`` if not given.
-        size: "tiny", "small" or "base", see ``SIZES``.
+        size: "tiny", "small" or "base", see ``SIZES``; or such settings themselves.
         vocab_size: tokens of the byte-level BPE vocabulary.
         training: how to train.
         text: where the corpus comes from, for ``resume``; ``None`` is the standard library.
@@ -195,7 +195,13 @@ def pretrain(
     training = training or TrainingConfig()
     corpus = corpus or load_and_split(text, training.seed)
     tokens = tokens or preprocess(corpus, vocab_size)
-    shape = GPTConfig.from_dict({**SIZES[size], "vocab_size": tokens.tokenizer.vocab_size, "dropout": dropout})
+    shape = GPTConfig.from_dict(
+        {
+            **(SIZES[size] if isinstance(size, str) else size),
+            "vocab_size": tokens.tokenizer.vocab_size,
+            "dropout": dropout,
+        }
+    )
     if min(len(tokens.train), len(tokens.validation)) < shape.block_size + 1:
         raise ValueError(
             f"the text gives {len(tokens.train)} tokens to train on and {len(tokens.validation)} to validate on, but "
@@ -248,6 +254,33 @@ def pretrain(
     (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draw_curves(folder)
     return Pretrained(folder, model, tokens, trainer, result)
+
+
+def resume(folder: str | Path, title: str | None = "pretraining") -> Pretrained:
+    """Go on with an interrupted run in its folder, exactly where it stopped.
+
+    Raises:
+        RunError: if the text is not the one that the run began with.
+    """
+    config = read_config(folder)
+    corpus = load_and_split(config["text"], config["training"]["seed"])
+    if corpus.card.sha256 != config["corpus_sha256"]:
+        raise RunError(
+            f"{folder}: the text has changed since the run began (sha256 {corpus.card.sha256[:12]}..., expected "
+            f"{config['corpus_sha256'][:12]}...); start a new run"
+        )
+    return pretrain(
+        folder,
+        corpus,
+        size=config["size"],
+        vocab_size=config["vocab_size"],
+        training=TrainingConfig.from_dict(config["training"]),
+        text=config["text"],
+        device=config["device"],
+        dropout=config["dropout"],
+        title=title,
+        resume=True,
+    )
 
 
 def draw_curves(folder: str | Path) -> list[Path]:

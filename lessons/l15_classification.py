@@ -112,20 +112,19 @@ def encode(examples: Sequence[tuple[str, int]], tokenizer: Tokenizer, max_length
 LEARNING_RATE = {"full": 1e-3, "frozen": 1e-2, "scratch": 2e-3}
 
 
-def training_for(method: str, n_examples: int, seed: int = 0, max_steps: int = 400, **changes: Any) -> TrainingConfig:
-    """Return settings that suit a method and a number of labelled texts."""
+def training_for(method: str, n_examples: int, **changes: Any) -> TrainingConfig:
+    """Return settings that suit a method and a number of labelled texts, with the given changes."""
     batch_size = min(16, n_examples)
-    steps = min(max_steps, max(60, 12 * n_examples // batch_size))
-    settings = {
+    steps = changes.get("steps") or min(400, max(60, 12 * n_examples // batch_size))
+    usual = {
         "steps": steps,
         "batch_size": batch_size,
         "lr": LEARNING_RATE[method],
-        "warmup_steps": steps // 10,
-        "eval_every": max(10, steps // 8),
+        "warmup_steps": min(40, steps // 10),
+        "eval_every": max(10, min(steps, 400) // 8),
         "weight_decay": 0.05,
-        "seed": seed,
     }
-    return TrainingConfig(**{**settings, **changes})
+    return TrainingConfig(**{**usual, **changes})
 
 
 def train_classifier(
@@ -136,8 +135,9 @@ def train_classifier(
     *,
     folder: Path | None = None,
     title: str | None = None,
+    resuming: bool = False,
 ) -> Trainer:
-    """Train a classifier; it ends with the weights of its best evaluation."""
+    """Train a classifier (or go on, ``resuming``); it ends with the weights of its best evaluation."""
     task = ClassificationTask(
         train,
         validation,
@@ -147,6 +147,8 @@ def train_classifier(
         seed=training.seed,
     )
     trainer = Trainer(model, task, training, folder, title=title)
+    if resuming:
+        trainer.resume()
     trainer.fit()
     trainer.load_best()
     return trainer
@@ -177,54 +179,80 @@ class FineTuned:
     figures: dict[str, Any]
 
 
+def load_labelled(table: dict[str, Any] | None = None) -> datasets.LabelledCorpus:
+    """Return labelled texts: ``docstring-topics``, or a table of the user's own.
+
+    Args:
+        table: "data", "text", "label" (a path and two columns), and optionally "validation" (a path) and "seed".
+    """
+    if table is None:
+        return datasets.load("docstring-topics", seed=0)
+    return datasets.from_table(
+        table["data"], table["text"], table["label"], validation=table.get("validation"), seed=table.get("seed", 0)
+    )
+
+
+def check_corpus(folder: str | Path, corpus: datasets.LabelledCorpus, config: dict[str, Any]) -> None:
+    """Refuse to go on with other texts than the run began with.
+
+    Raises:
+        RunError: naming both hashes.
+    """
+    if corpus.card.sha256 != config["corpus_sha256"]:
+        raise RunError(
+            f"{folder}: the texts have changed since the run began (sha256 {corpus.card.sha256[:12]}..., expected "
+            f"{config['corpus_sha256'][:12]}...); start a new run"
+        )
+
+
 def finetune(
     folder: str | Path,
     pretrained: str | Path,
-    corpus: datasets.LabelledCorpus | None = None,
     *,
     method: str = "full",
-    training: TrainingConfig | None = None,
-    table: dict[str, str] | None = None,
+    settings: dict[str, Any] | None = None,
+    table: dict[str, Any] | None = None,
     device: str = "cpu",
     title: str | None = "fine-tuning",
     force: bool = False,
-    seed: int = 0,
-    steps: int = 400,
+    resuming: bool = False,
 ) -> FineTuned:
     """Fine-tune the model of a pretraining run to classify, and leave a run folder behind.
 
     Args:
         folder: of the new run.
         pretrained: folder of the pretraining run.
-        corpus: labelled texts; ``docstring-topics`` if not given.
         method: "full", "frozen" or "scratch".
-        training: how to train; fitted to the method and the number of texts if not given.
-        table: where the corpus comes from (path and columns), for the record.
+        settings: changes to what ``training_for`` says.
+        table: where the labelled texts come from, see ``load_labelled``.
         device: "cpu" or "cuda".
         title: of the progress bar; ``None`` shows none.
         force: start anew in a folder that holds an earlier run.
-        seed: of the head and the order.
-        steps: at most so many, where ``training`` is not given.
+        resuming: go on with the run in the folder.
     """
     body, tokenizer, config = load_run(pretrained, device)
-    corpus = corpus or datasets.load("docstring-topics", seed=0)
+    corpus = load_labelled(table)
     parts = [encode(part, tokenizer, body.config.block_size) for part in (corpus.train, corpus.validation, corpus.test)]
-    training = training or training_for(method, len(parts[0]), seed, steps)
+    training = training_for(method, len(parts[0]), **(settings or {}))
     model = make_classifier(body, len(corpus.labels), method, training.seed)
-    settings = {
-        "kind": "classifier",
-        "method": method,
-        "model": config["model"],
-        "training": training.to_dict(),
-        "labels": list(corpus.labels),
-        "pretrained": str(pretrained),
-        "table": table,
-        "device": device,
-        "corpus_sha256": corpus.card.sha256,
-    }
-    folder = create_run(folder, settings, {"corpus": corpus.card.to_dict()}, force)
-    tokenizer.save(folder / "tokenizer.json")
-    train_classifier(model, parts[0], parts[1], training, folder=folder, title=title)
+    folder = Path(folder)
+    if resuming:
+        check_corpus(folder, corpus, read_config(folder))
+    else:
+        record = {
+            "kind": "classifier",
+            "method": method,
+            "model": config["model"],
+            "training": training.to_dict(),
+            "labels": list(corpus.labels),
+            "pretrained": str(pretrained),
+            "table": table,
+            "device": device,
+            "corpus_sha256": corpus.card.sha256,
+        }
+        create_run(folder, record, {"corpus": corpus.card.to_dict()}, force)
+        tokenizer.save(folder / "tokenizer.json")
+    train_classifier(model, parts[0], parts[1], training, folder=folder, title=title, resuming=resuming)
     result = {
         "test_accuracy": accuracy(model, parts[2]),
         "validation_accuracy": accuracy(model, parts[1]),
@@ -238,6 +266,21 @@ def finetune(
         title=f"Fine-tuning ({method}) to tell {len(corpus.labels)} topics apart",
     )
     return FineTuned(folder, model, corpus.labels, result)
+
+
+def resume(folder: str | Path, title: str | None = "fine-tuning") -> FineTuned:
+    """Go on with an interrupted run in its folder, exactly where it stopped."""
+    config = read_config(folder)
+    return finetune(
+        folder,
+        config["pretrained"],
+        method=config["method"],
+        settings=config["training"],
+        table=config["table"],
+        device=config["device"],
+        title=title,
+        resuming=True,
+    )
 
 
 def load_classifier(folder: str | Path, device: str = "cpu") -> tuple[Classifier, Tokenizer, tuple[str, ...]]:
@@ -282,7 +325,6 @@ def label_curve(
     sizes: Sequence[int] = (50, 200, 800),
     seeds: Sequence[int] = (0, 1, 2),
     methods: Sequence[str] = METHODS,
-    max_steps: int = 400,
 ) -> dict[str, dict[int, list[float]]]:
     """Return test accuracies: method, then number of labels, then one figure a seed."""
     length = body.config.block_size
@@ -300,7 +342,7 @@ def label_curve(
                     # why a part: with few labels a large validation set would be the larger help; as many as labels.
                     held_out = subset(validation, max(50, min(n, 200)), seed)
                     train_classifier(
-                        model, encode(chosen, tokenizer, length), held_out, training_for(method, n, seed, max_steps)
+                        model, encode(chosen, tokenizer, length), held_out, training_for(method, n, seed=seed)
                     )
                     score = accuracy(model, test)
                 found[method][n].append(score)

@@ -34,12 +34,12 @@ import numpy as np
 import minillm
 from lessons.l11_gpt import GPT
 from lessons.l12_pretraining import load_run
-from lessons.l15_classification import subset
+from lessons.l15_classification import check_corpus, load_labelled, subset
 from minillm import datasets
 from minillm.datasets import IGNORE_INDEX
 from minillm.generation import Sampling, generate
 from minillm.text import Tokenizer
-from minillm.training import Trainer, TrainingConfig, create_run, plot_curves, read_metrics
+from minillm.training import Trainer, TrainingConfig, create_run, plot_curves, read_config, read_metrics
 
 QUESTION = "Can a label write the sentence?"
 END = "\n\n"
@@ -238,16 +238,14 @@ class Generator:
 def finetune(
     folder: str | Path,
     pretrained: str | Path,
-    corpus: datasets.LabelledCorpus | None = None,
     *,
-    training: TrainingConfig | None = None,
-    table: dict[str, str] | None = None,
+    settings: dict[str, Any] | None = None,
+    table: dict[str, Any] | None = None,
     device: str = "cpu",
     title: str | None = "label to words",
     force: bool = False,
     test_texts: int = 200,
-    seed: int = 0,
-    steps: int = 400,
+    resuming: bool = False,
 ) -> Generator:
     """Fine-tune a pretrained GPT so that a label writes texts, and leave a run folder behind.
 
@@ -256,43 +254,50 @@ def finetune(
     gradient descent; (7) judge on the validation texts and keep the best; (8) save.
 
     Args:
+        settings: changes to the usual training settings.
         test_texts: on so many test texts the classification by Bayes' rule is judged (each costs a pass a label).
-        folder, pretrained, corpus, training, table, device, title, force, seed, steps: see lesson 15.
+        folder, pretrained, table, device, title, force, resuming: see lesson 15.
     """
     model, tokenizer, config = load_run(pretrained, device)
-    corpus = corpus or datasets.load("docstring-topics", seed=0)
-    training = training or TrainingConfig(
-        steps=steps,
-        batch_size=16,
-        lr=1e-3,
-        warmup_steps=steps // 10,
-        eval_every=max(10, steps // 5),
-        weight_decay=0.05,
-        seed=seed,
-    )
-    settings = {
-        "kind": "generator",
-        "model": config["model"],
-        "training": training.to_dict(),
-        "labels": list(corpus.labels),
-        "pretrained": str(pretrained),
-        "table": table,
-        "device": device,
-        "bits_per_nat": config["bits_per_nat"],
-        "prior": label_prior(corpus.train, len(corpus.labels)).tolist(),
-        "corpus_sha256": corpus.card.sha256,
-    }
-    folder = create_run(folder, settings, {"corpus": corpus.card.to_dict()}, force)
-    tokenizer.save(folder / "tokenizer.json")
-    validation = subset(corpus.validation, 200, 0)
+    corpus = load_labelled(table)
+    usual = {"steps": 400, "batch_size": 16, "lr": 1e-3, "warmup_steps": 20, "eval_every": 80, "weight_decay": 0.05}
+    training = TrainingConfig(**{**usual, **(settings or {})})
+    prior = label_prior(corpus.train, len(corpus.labels))
+    folder = Path(folder)
+    if resuming:
+        check_corpus(folder, corpus, read_config(folder))
+    else:
+        record = {
+            "kind": "generator",
+            "model": config["model"],
+            "training": training.to_dict(),
+            "labels": list(corpus.labels),
+            "pretrained": str(pretrained),
+            "table": table,
+            "device": device,
+            "bits_per_nat": config["bits_per_nat"],
+            "prior": prior.tolist(),
+            "test_texts": test_texts,
+            "corpus_sha256": corpus.card.sha256,
+        }
+        create_run(folder, record, {"corpus": corpus.card.to_dict()}, force)
+        tokenizer.save(folder / "tokenizer.json")
     task = LabelLanguageTask(
-        corpus.train, validation, corpus.labels, tokenizer, model.config.block_size, training.batch_size, training.seed
+        corpus.train,
+        subset(corpus.validation, 200, 0),
+        corpus.labels,
+        tokenizer,
+        model.config.block_size,
+        training.batch_size,
+        training.seed,
     )
     trainer = Trainer(model, task, training, folder, title=title)
+    if resuming:
+        trainer.resume()
     trainer.fit()
     trainer.load_best()
     test = subset(corpus.test, test_texts, 0)
-    p = classify(model, tokenizer, [t for t, _ in test], corpus.labels, np.array(settings["prior"]))
+    p = classify(model, tokenizer, [t for t, _ in test], corpus.labels, prior)
     result = {
         "test_accuracy": float((p.argmax(axis=1) == np.array([y for _, y in test])).mean()),
         "test_texts": len(test),
@@ -308,13 +313,28 @@ def finetune(
     return Generator(folder, model, tokenizer, corpus.labels, result)
 
 
+def resume(folder: str | Path, title: str | None = "label to words") -> Generator:
+    """Go on with an interrupted run in its folder, exactly where it stopped."""
+    config = read_config(folder)
+    return finetune(
+        folder,
+        config["pretrained"],
+        settings=config["training"],
+        table=config["table"],
+        device=config["device"],
+        title=title,
+        test_texts=config["test_texts"],
+        resuming=True,
+    )
+
+
 # %%
 if __name__ == "__main__":
     from lessons.l12_pretraining import pretrain
 
     if not Path("runs/l12/config.json").exists():
         pretrain("runs/l12", size="tiny", training=TrainingConfig(steps=300, eval_every=100))
-    run = finetune("runs/l16", "runs/l12", force=True, steps=200)
+    run = finetune("runs/l16", "runs/l12", force=True, settings={"steps": 200})
 
 # %%
 if __name__ == "__main__":

@@ -114,8 +114,9 @@ def _windows(
     for first in range(0, len(starts), batch_size):
         start = starts[first : first + batch_size, None]
         at = start + np.arange(block_size)  # (B, T): where each input token stands in the text
-        x = np.where(at < targets, ids[np.minimum(at, targets)], pad_id).astype(np.int64)
-        y = np.where(at < targets, ids[np.minimum(at + 1, targets)], IGNORE_INDEX).astype(np.int64)
+        # int64 first: an unsigned type has no place for IGNORE_INDEX.
+        x = np.where(at < targets, ids[np.minimum(at, targets)].astype(np.int64), pad_id)
+        y = np.where(at < targets, ids[np.minimum(at + 1, targets)].astype(np.int64), IGNORE_INDEX)
         seen = (start > 0) & (np.arange(block_size) < block_size - stride)  # an earlier window predicted these
         yield x, np.where(seen, IGNORE_INDEX, y)
 

@@ -32,10 +32,10 @@ def piece_pattern() -> re.Pattern[str]:
     """
     found = "".join(chr(c) for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c)) in ("Nl", "No"))
     letter, number = rf"[^\W\d_{found}]", rf"[\d{found}]"
-    other = r"(?:[^\s\w]|_)"
-    return re.compile(
-        rf"'(?:s|t|re|ve|m|ll|d)| ?{letter}+| ?{number}+| ?{other}+|\s+(?!\S)|\s+"
-    )
+    # Python counts four control characters as white space that other engines do not.
+    space, other = r"[^\S\x1c-\x1f]", r"(?:[^\s\w]|[_\x1c-\x1f])"
+    black = r"[\S\x1c-\x1f]"
+    return re.compile(rf"'(?:s|t|re|ve|m|ll|d)| ?{letter}+| ?{number}+| ?{other}+|{space}+(?!{black})|{space}+")
 
 
 def printable_bytes() -> list[str]:

@@ -1,6 +1,6 @@
 """Floor 6: the loop, its checkpoints, its pictures, and the baselines that a model has to beat."""
 
-from minillm.training.checkpoints import CheckpointError, Checkpoints
+from minillm.training.checkpoints import CheckpointError, Checkpoints, write_atomically
 from minillm.training.config import ConfigError, TrainingConfig, check_names
 from minillm.training.curves import figure, plot_curves, read_metrics, save_figure
 from minillm.training.early_stopping import EarlyStopping
@@ -35,4 +35,5 @@ __all__ = [
     "read_config",
     "read_metrics",
     "save_figure",
+    "write_atomically",
 ]

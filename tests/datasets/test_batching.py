@@ -144,3 +144,8 @@ def test_pad_batch_cuts_only_when_asked() -> None:
 def test_bad_arguments_are_refused_at_the_call(call, fragment: str) -> None:
     with pytest.raises(ValueError, match=fragment):
         call()
+
+
+def test_unsigned_tokens_are_padded_with_the_ignored_target():
+    ((_, y),) = sequential_windows(np.array([1, 2, 3], dtype=np.uint16), block_size=4, batch_size=8)
+    assert y.tolist() == [[2, 3, IGNORE_INDEX, IGNORE_INDEX]]

@@ -1,0 +1,144 @@
+"""The command ``minillm``: what the course builds, from the shell. ``minillm --help`` lists the commands.
+
+Nothing heavy is imported before a command is known to be right, so that every ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="minillm", description="Train, fine-tune and run small language models.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, text: str, *, device: bool = True) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.add_argument("--debug", action="store_true", help="show where in the program an error came from")
+        if device:
+            made.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute")
+            made.add_argument("--seed", type=int, default=0, help="of everything random")
+        return made
+
+    def run_options(made: argparse.ArgumentParser, minutes: float | None = None) -> None:
+        made.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the run (default: a new one in runs/)")
+        made.add_argument("--force", action="store_true", help="start anew in a folder that holds an earlier run")
+        made.add_argument("--minutes", type=float, default=minutes, help="time budget")
+        made.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    demo = command("demo", "Pretrain, fine-tune both ways, generate, evaluate and plot: the whole course in one run.")
+    run_options(demo, 5.0)
+
+    pretrain = command("pretrain", "Pretrain a GPT on a text.")
+    run_options(pretrain)
+    pretrain.add_argument("--text", metavar="PATH", help="text file, or folder of .txt files (default: Python's own)")
+    pretrain.add_argument("--size", choices=("tiny", "small", "base"), default="small", help="of the model")
+    pretrain.add_argument("--vocab-size", type=int, default=2048, help="tokens in the vocabulary")
+    pretrain.add_argument("--dropout", type=float, default=0.0, help="share of activations set to 0 in training")
+    for name, what in (
+        ("n-layer", "blocks"),
+        ("n-head", "attention heads"),
+        ("n-embd", "width"),
+        ("block-size", "context"),
+    ):
+        pretrain.add_argument(f"--{name}", type=int, help=f"{what}, instead of what --size says")
+    _training_options(pretrain)
+
+    finetune = command("finetune", "Fine-tune a pretrained model with labels: to classify, or to write from a label.")
+    finetune.add_argument("run", metavar="RUN", type=Path, help="folder of the pretraining run")
+    run_options(finetune)
+    finetune.add_argument("--task", choices=("classify", "generate"), default="classify", help="which way")
+    finetune.add_argument("--method", choices=("full", "frozen", "scratch"), default="full", help="what learns")
+    finetune.add_argument("--data", metavar="FILE", help=".csv, .tsv or .jsonl (default: Python's docstrings by topic)")
+    finetune.add_argument("--text-column", default="text", help="column of the text")
+    finetune.add_argument("--label-column", default="label", help="column of the label")
+    finetune.add_argument("--validation", metavar="FILE", help="a table to validate on")
+    _training_options(finetune)
+
+    generate = command("generate", "Continue a prompt, or write from a label.")
+    generate.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    generate.add_argument("--prompt", action="append", metavar="TEXT", help="what to continue; may be repeated")
+    generate.add_argument("--label", help="label to write from (a run fine-tuned to generate)")
+    generate.add_argument("--max-new-tokens", type=int, default=100, help="tokens to add")
+    generate.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
+    generate.add_argument("--top-k", type=int, help="draw among the k likeliest")
+    generate.add_argument("--top-p", type=float, default=1.0, help="draw among the likeliest that make up this share")
+    generate.add_argument("--repetition-penalty", type=float, default=1.0, help="above 1 discourages repetition")
+    generate.add_argument("--beams", type=int, default=1, help="search for the likeliest text with so many beams")
+    generate.add_argument("--stop", metavar="TEXT", help="end where this text appears")
+    generate.add_argument("--no-cache", action="store_true", help="compute everything anew for each token")
+
+    evaluate = command("evaluate", "Measure a model beside its baselines.")
+    evaluate.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    evaluate.add_argument("--text", metavar="PATH", help="text to judge a language model on")
+    evaluate.add_argument("--data", metavar="FILE", help="table to judge a classifier on")
+    evaluate.add_argument("--text-column", default="text", help="column of the text")
+    evaluate.add_argument("--label-column", default="label", help="column of the label")
+
+    plot = command("plot", "Lay the learning curves of runs over each other.", device=False)
+    plot.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
+    plot.add_argument("--metric", default="", help="bits_per_byte, loss or accuracy (default: what the runs have)")
+    plot.add_argument("--out", type=Path, default=Path("curves"), help="where to, without ending")
+
+    resume = command("resume", "Go on with a run that was interrupted.", device=False)
+    resume.add_argument("run", metavar="RUN", type=Path, help="folder of the run")
+    resume.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    command("lessons", "List the lessons.", device=False)
+    run = command("run", "Run a lesson.", device=False)
+    run.add_argument("number", metavar="NN", help="number of the lesson")
+    run.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the lesson")
+    return parser
+
+
+def _training_options(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--steps", type=int, help="optimizer steps")
+    made.add_argument("--lr", type=float, help="largest step size")
+    made.add_argument("--batch-size", type=int, help="sequences in a batch")
+    made.add_argument("--accumulate", type=int, help="batches before one step")
+    made.add_argument("--eval-every", type=int, help="steps between two looks at the validation set")
+    made.add_argument("--patience", type=int, help="looks without a better loss before the run stops")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status: 0, 1 (training failed), 2 (bad input), 130 or 143 (stopped)."""
+    arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a console that cannot show a character shows its number
+    try:
+        return _run(arguments)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("minillm: stopped", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from lessons import command
+
+    handler: Callable[[Any], int] = getattr(command, "do_" + arguments.command)
+    if arguments.debug:
+        return handler(arguments)
+    try:
+        return handler(arguments)
+    except command.Stopped as stop:
+        print(stop, file=sys.stderr)
+        return stop.status
+    except command.TRAINING_ERRORS as error:
+        print(f"minillm {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except command.INPUT_ERRORS as error:
+        print(f"minillm {arguments.command}: {command.one_line(error)}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

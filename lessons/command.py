@@ -1,0 +1,331 @@
+"""What each command of ``minillm`` does; the parser is in ``__main__.py``."""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import minillm
+from lessons import demo, l11_gpt, l12_pretraining, l15_classification, l16_label_to_words
+from minillm import datasets
+from minillm.backend import get_backend
+from minillm.generation import Sampling, generate, generate_tokens
+from minillm.text import StreamingDecoder
+from minillm.training import (
+    CheckpointError,
+    Interrupted,
+    NonFiniteLoss,
+    RunError,
+    TrainingConfig,
+    evaluate_language,
+    plot_curves,
+    read_config,
+    read_metrics,
+)
+from minillm.training.baselines import label_baselines, text_baselines
+
+TRAINING_ERRORS = (NonFiniteLoss, MemoryError)
+INPUT_ERRORS = (ValueError, OSError, IndexError, CheckpointError, RuntimeError, NotImplementedError)
+
+
+class Stopped(Exception):
+    """A run was stopped and saved; the message says how to go on."""
+
+    def __init__(self, stop: Interrupted, folder: Path) -> None:
+        super().__init__(f"{stop}; saved. Go on with: minillm resume {folder}")
+        self.status = 128 + stop.signal
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as one line: what, where, what to do."""
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"{error.filename}: no such file or folder"
+    if isinstance(error, IsADirectoryError):
+        return f"{error.filename}: is a folder, expected a file"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+# --- making runs ------------------------------------------------------------------------------------------------------
+def new_folder(out: Path | None, name: str) -> Path:
+    """Return the folder that was asked for, or one in runs/ that does not exist yet."""
+    if out is not None:
+        return out
+    found, n = Path("runs") / name, 1
+    while found.exists():
+        n += 1
+        found = Path("runs") / f"{name}-{n}"
+    return found
+
+
+class run_in:
+    """While a run is made in a folder: Ctrl-C says how to go on, and a folder without a checkpoint does not stay."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.existed = folder, folder.exists()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Interrupted):
+            raise Stopped(error, self.folder) from None
+        if error is not None and not self.existed and not list(self.folder.glob("**/step-*.safetensors")):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def training_settings(arguments: argparse.Namespace, **usual: Any) -> dict[str, Any]:
+    """Return what the user said about training, over the usual settings."""
+    names = ("steps", "lr", "batch_size", "accumulate", "eval_every", "patience", "minutes", "seed")
+    said = {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
+    if "minutes" in said and "steps" not in said:
+        usual["steps"] = 10**7  # the time is the limit
+    return {**usual, **said}
+
+
+def do_demo(arguments: argparse.Namespace) -> int:
+    """The whole main job."""
+    folder = new_folder(arguments.out, "demo")
+    get_backend(arguments.device)
+    with run_in(folder):
+        demo.run(
+            folder,
+            minutes=arguments.minutes,
+            seed=arguments.seed,
+            device=arguments.device,
+            force=arguments.force,
+            quiet=arguments.quiet,
+        )
+    return 0
+
+
+def do_pretrain(arguments: argparse.Namespace) -> int:
+    """Pretrain a GPT."""
+    get_backend(arguments.device)
+    shape = dict(l11_gpt.SIZES[arguments.size])
+    shape.update({k: v for k in shape if (v := getattr(arguments, k)) is not None})
+    training = TrainingConfig(**training_settings(arguments, steps=2000, eval_every=200, lr=3e-3))
+    l11_gpt.GPTConfig(vocab_size=256, dropout=arguments.dropout, **shape)  # wrong settings are found before the work
+    folder = new_folder(arguments.out, "pretrain")
+    with run_in(folder):
+        run = l12_pretraining.pretrain(
+            folder,
+            size=shape,
+            vocab_size=arguments.vocab_size,
+            training=training,
+            text=arguments.text,
+            device=arguments.device,
+            dropout=arguments.dropout,
+            title=None if arguments.quiet else "pretraining",
+            force=arguments.force,
+        )
+    _report_language(run.figures)
+    print(f"run: {folder}   curves: {folder / 'curves.png'}")
+    return 0
+
+
+def _table(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    if arguments.data is None:
+        return None
+    return {
+        "data": arguments.data,
+        "text": arguments.text_column,
+        "label": arguments.label_column,
+        "validation": getattr(arguments, "validation", None),
+        "seed": arguments.seed,
+    }
+
+
+def do_finetune(arguments: argparse.Namespace) -> int:
+    """Fine-tune, one way or the other."""
+    get_backend(arguments.device)
+    read_config(arguments.run)
+    folder = new_folder(arguments.out, f"finetune-{arguments.task}")
+    options: dict[str, Any] = {
+        "table": _table(arguments),
+        "device": arguments.device,
+        "title": None if arguments.quiet else "fine-tuning",
+        "force": arguments.force,
+        "settings": training_settings(arguments),
+    }
+    with run_in(folder):
+        if arguments.task == "classify":
+            made = l15_classification.finetune(folder, arguments.run, method=arguments.method, **options)
+            _report_labels(made.figures["test_accuracy"], made.figures["baselines"])
+        else:
+            wrote = l16_label_to_words.finetune(folder, arguments.run, **options)
+            print(
+                f"accuracy by Bayes' rule: {wrote.figures['test_accuracy']:.3f} on {wrote.figures['test_texts']} texts"
+            )
+            for label, text in wrote.figures["samples"].items():
+                print(f"{label:>16}: {text!r}")
+    print(f"run: {folder}   curves: {folder / 'curves.png'}")
+    return 0
+
+
+def do_resume(arguments: argparse.Namespace) -> int:
+    """Go on with a run of any kind."""
+    config = read_config(arguments.run)
+    title = None if arguments.quiet else "resumed"
+    with run_in(arguments.run):
+        if config["kind"] == "demo":
+            demo.run(
+                arguments.run,
+                minutes=config["minutes"],
+                seed=config["seed"],
+                device=config["device"],
+                quiet=arguments.quiet,
+                resume=True,
+            )
+            return 0
+        resume = {
+            "pretrain": l12_pretraining.resume,
+            "classifier": l15_classification.resume,
+            "generator": l16_label_to_words.resume,
+        }.get(config["kind"])
+        if resume is None:
+            raise RunError(f"{arguments.run}: a run of unknown kind {config['kind']!r}")
+        resume(arguments.run, title)
+    print(f"run: {arguments.run}   curves: {arguments.run / 'curves.png'}")
+    return 0
+
+
+# --- using runs -------------------------------------------------------------------------------------------------------
+def do_generate(arguments: argparse.Namespace) -> int:
+    """Write texts."""
+    get_backend(arguments.device)
+    how = Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.repetition_penalty)
+    model, tokenizer, config = l12_pretraining.load_run(arguments.run, arguments.device)
+    prompts = arguments.prompt or ["The "]
+    if arguments.label is not None:
+        labels = config.get("labels")
+        if not labels or config["kind"] != "generator":
+            raise RunError(f"{arguments.run}: was not fine-tuned to write from a label; leave --label out")
+        if arguments.label not in labels:
+            raise ValueError(f"--label {arguments.label!r}: unknown; known labels are {', '.join(labels)}")
+        prompts = [l16_label_to_words.label_words(arguments.label)]
+    if any(not p for p in prompts):
+        raise ValueError("--prompt: expected a text, got an empty one")
+    rows = [tokenizer.encode(p) for p in prompts]
+    generator = minillm.Generator().manual_seed(arguments.seed)
+    if len(rows) == 1 and arguments.beams == 1:
+        decoder, text = StreamingDecoder(tokenizer), ""
+        print(prompts[0] if arguments.label is None else "", end="", flush=True)
+        for step in generate_tokens(
+            model, rows, arguments.max_new_tokens, how, generator=generator, use_cache=not arguments.no_cache
+        ):
+            for token in step:
+                piece = decoder.push(token) if token is not None else ""
+                text += piece
+                print(piece, end="", flush=True)
+            if arguments.stop and arguments.stop in text:
+                break
+        print(decoder.flush())
+        return 0
+    done = generate(
+        model,
+        rows,
+        arguments.max_new_tokens,
+        how,
+        generator=generator,
+        num_beams=arguments.beams,
+        use_cache=not arguments.no_cache,
+    )
+    for prompt, row in zip(rows, done, strict=True):
+        text = tokenizer.decode(row[len(prompt) :])
+        text = text.split(arguments.stop)[0] if arguments.stop else text
+        print(tokenizer.decode(prompt) + text)
+    return 0
+
+
+def _report_language(figures: dict[str, Any]) -> None:
+    print(f"{figures['loss']:.4f} nats per token   {figures['bits_per_byte']:.4f} bits per byte")
+    counted = figures.get("baselines")
+    if counted:
+        line = "  ".join(f"{g['order']}: {g['bits_per_byte']:.3f}" for g in counted["ngram"])
+        print(f"n-grams of order {line}   gzip: {counted['gzip']:.3f}   lzma: {counted['lzma']:.3f}   (bits per byte)")
+
+
+def _report_labels(accuracy: float, baselines: dict[str, float]) -> None:
+    print(
+        f"test accuracy {accuracy:.3f}   naive Bayes {baselines['naive_bayes']:.3f}   "
+        f"largest class {baselines['majority']:.3f}"
+    )
+
+
+def do_evaluate(arguments: argparse.Namespace) -> int:
+    """Measure a model."""
+    get_backend(arguments.device)
+    config = read_config(arguments.run)
+    if config["kind"] == "classifier":
+        model, tokenizer, labels = l15_classification.load_classifier(arguments.run, arguments.device)
+        table = _table(arguments)
+        if table is None:
+            corpus = l15_classification.load_labelled(config["table"])
+        else:  # every row of the given table is judged, with the labels that the model knows
+            columns = (arguments.text_column, arguments.label_column)
+            corpus = datasets.from_table(arguments.data, *columns, labels=labels, test=arguments.data)
+        test = l15_classification.encode(corpus.test, tokenizer, model.body.config.block_size)
+        _report_labels(
+            l15_classification.accuracy(model, test), label_baselines(corpus.train, corpus.test, len(labels))
+        )
+        return 0
+    gpt, tokenizer, config = l12_pretraining.load_run(arguments.run, arguments.device)
+    text = l12_pretraining.load_and_split(arguments.text or config.get("text"), config["training"]["seed"])
+    n_bytes = len(text.validation.encode("utf-8"))
+    tokens = tokenizer.encode_array(text.validation)
+    block = gpt.config.block_size
+    figures: dict[str, Any] = evaluate_language(gpt, tokens, n_bytes, block, stride=max(1, block // 2))
+    _report_language({**figures, "baselines": text_baselines(text.train, text.validation)})
+    return 0
+
+
+def do_plot(arguments: argparse.Namespace) -> int:
+    """Lay curves over each other."""
+    runs = {str(folder): read_metrics(folder) for folder in arguments.runs}
+    configs = [read_config(folder) for folder in arguments.runs]
+    usual = {"pretrain": "bits_per_byte", "classifier": "accuracy", "generator": "loss"}
+    metric = arguments.metric or usual.get(configs[0]["kind"], "loss")
+    if not any(f"val_{metric}" in r for records in runs.values() for r in records):
+        known = sorted({k[4:] for records in runs.values() for r in records for k in r if k.startswith("val_")})
+        raise ValueError(f"--metric {metric}: the runs do not have it; they have {', '.join(known)}")
+    factor = configs[0].get("bits_per_nat") if metric == "bits_per_byte" else None
+    for path in plot_curves(runs, arguments.out, metric=metric, bits_per_nat=factor):
+        print(path)
+    return 0
+
+
+# --- lessons ----------------------------------------------------------------------------------------------------------
+def lessons() -> dict[int, tuple[str, str, str]]:
+    """Return number, module, title and question of every lesson."""
+    import importlib
+
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("l[0-9][0-9]_*.py")):
+        module = importlib.import_module(f"lessons.{path.stem}")
+        title = next(line for line in (module.__doc__ or "").splitlines() if line.strip())
+        found[int(path.stem[1:3])] = (path.stem, title, module.QUESTION)
+    return found
+
+
+def do_lessons(arguments: argparse.Namespace) -> int:
+    """List the lessons."""
+    for number, (_, title, question) in lessons().items():
+        print(f"{number:02d}  {title:<34}  {question}")
+    return 0
+
+
+def do_run(arguments: argparse.Namespace) -> int:
+    """Run a lesson."""
+    known = lessons()
+    if not arguments.number.isdigit() or int(arguments.number) not in known:
+        raise ValueError(f"{arguments.number}: no such lesson; there are {', '.join(f'{n:02d}' for n in known)}")
+    module = known[int(arguments.number)][0]
+    sys.argv = [module, *arguments.arguments]
+    runpy.run_module(f"lessons.{module}", run_name="__main__", alter_sys=True)
+    return 0
