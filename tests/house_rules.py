@@ -63,7 +63,7 @@ BINARY_OPENERS = {"os", "gzip", "bz2", "lzma", "tarfile", "zipfile", "wave", "to
 MAX_LINES = 500
 TOP_LEVEL = {
     *(".ci", ".gitattributes", ".gitignore", ".pre-commit-config.yaml"),
-    *("LICENSE", "README.md", "docs", "lessons", "minillm", "pyproject.toml", "setup.cfg", "tests"),
+    *("LICENSE", "README.md", "lessons", "minillm", "pyproject.toml", "setup.cfg", "tests"),
 }
 
 

@@ -205,7 +205,7 @@ class _Cell(Module):
         else:
             state = tuple(hx) if self.states > 1 else (hx,)
         w = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        state = type(self).step(ops.linear(input, w[0], w[2]), state, w, "tanh")
+        state = type(self).step(ops.linear(input, w[0], w[2]), state, w, self.nonlinearity)
         return state if self.states > 1 else state[0]
 
     def extra_repr(self) -> str:
@@ -214,9 +214,23 @@ class _Cell(Module):
 
 
 class RNNCell(_Cell):
-    """One step of an ``RNN`` (tanh)."""
+    """One step of an ``RNN``."""
 
     step = staticmethod(_rnn_step)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype)
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"RNNCell: expected nonlinearity 'tanh' or 'relu', got {nonlinearity!r}")
+        self.nonlinearity = nonlinearity
 
 
 class LSTMCell(_Cell):

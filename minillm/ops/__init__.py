@@ -8,6 +8,7 @@ from minillm.ops.common import cast, promote_types, result_type
 from minillm.ops.comparison import *
 from minillm.ops.creation import *
 from minillm.ops.cross_entropy import *
+from minillm.ops.cumulative import *
 from minillm.ops.einsum import *
 from minillm.ops.elementary import *
 from minillm.ops.embedding import *

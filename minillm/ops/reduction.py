@@ -22,15 +22,12 @@ __all__ = [
     "argmax",
     "argmin",
     "count_nonzero",
-    "cumprod",
-    "cumsum",
     "logsumexp",
     "max",
     "mean",
     "median",
     "min",
     "norm",
-    "prod",
     "std",
     "sum",
     "var",
@@ -185,96 +182,6 @@ def var_mean(
     """Return ``var`` and ``mean``."""
     axes = None if isinstance(dim, bool) else dim
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, axes, keepdim)
-
-
-# --- prod, cumprod, cumsum ------------------------------------------------------------------------------------------
-def _products_of_the_others(xp: Any, x: Array) -> Array:
-    """Return for each element of the last axis the product of all others, without dividing (zeros are welcome)."""
-    ones = xp.ones_like(x[..., :1])
-    before = xp.concatenate([ones, xp.cumprod(x[..., :-1], axis=-1)], axis=-1)
-    after = xp.concatenate([ones, xp.cumprod(x[..., :0:-1], axis=-1)], axis=-1)[..., ::-1]
-    return before * after
-
-
-class Prod(Function):
-    """``y = product of x``: each element gets ``dy`` times the product of the others."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Array, *, dim: int | None, keepdim: bool) -> Array:
-        ctx.dim = dim
-        ctx.save_for_backward(x)
-        return x.prod(axis=dim, keepdims=keepdim and dim is not None)
-
-    @staticmethod
-    def backward(ctx: Any, dy: Array) -> Array:
-        (x,) = ctx.saved_arrays
-        if x.size == 0:
-            return ctx.xp.zeros_like(x)
-        if ctx.dim is None:
-            return (_products_of_the_others(ctx.xp, x.reshape(-1)) * dy).reshape(x.shape)
-        if not x.ndim:
-            return dy * ctx.xp.ones_like(x)
-        others = _products_of_the_others(ctx.xp, ctx.xp.moveaxis(x, ctx.dim, -1))
-        return ctx.xp.moveaxis(others, -1, ctx.dim) * dy.reshape(kept_shape(x.shape, (ctx.dim,)))
-
-
-def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """Multiply elements, all or along one axis. The gradient never divides, so zeros do no harm."""
-    x = cast(input, dtype) if dtype is not None else input.long() if input.dtype.kind in "iub" else input
-    return Prod.apply(x, dim=None if dim is None or not x.ndim else normalize_dim(dim, x.ndim), keepdim=keepdim)
-
-
-class CumSum(Function):
-    """``y_t = x_1 + ... + x_t``: ``dx_t = dy_t + ... + dy_n``."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Array, *, dim: int) -> Array:
-        ctx.dim = dim
-        return x.copy() if not x.ndim else ctx.xp.cumsum(x, axis=dim)
-
-    @staticmethod
-    def backward(ctx: Any, dy: Array) -> Array:
-        if not dy.ndim:
-            return dy
-        return ctx.xp.flip(ctx.xp.cumsum(ctx.xp.flip(dy, ctx.dim), axis=ctx.dim), ctx.dim)
-
-
-def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Running sums along an axis; integers and bools add up as int64."""
-    x = cast(input, dtype) if dtype is not None else input.long() if input.dtype.kind in "iub" else input
-    return CumSum.apply(x, dim=normalize_dim(dim, x.ndim))
-
-
-class CumProd(Function):
-    """``y_t = x_1 ... x_t``: ``dx_k = sum over t >= k of dy_t`` times the product of the other factors of ``y_t``."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Array, *, dim: int) -> Array:
-        ctx.dim = dim
-        ctx.save_for_backward(x)
-        return x.copy() if not x.ndim else ctx.xp.cumprod(x, axis=dim)
-
-    @staticmethod
-    def backward(ctx: Any, dy: Array) -> Array:
-        (x,) = ctx.saved_arrays
-        if not x.ndim:
-            return dy
-        xp = ctx.xp
-        x, dy = xp.moveaxis(x, ctx.dim, 0), xp.moveaxis(dy, ctx.dim, 0)
-        dx, before = xp.zeros_like(x), xp.ones_like(x[:1])[0] if len(x) else None
-        for k in range(len(x)):  # O(n^2), and no division: a zero factor is like any other
-            factor = before
-            for t in range(k, len(x)):
-                factor = factor * x[t] if t > k else factor
-                dx[k] += dy[t] * factor
-            before = before * x[k]
-        return xp.moveaxis(dx, 0, ctx.dim)
-
-
-def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Running products along an axis; the gradient goes through zeros without dividing."""
-    x = cast(input, dtype) if dtype is not None else input.long() if input.dtype.kind in "iub" else input
-    return CumProd.apply(x, dim=normalize_dim(dim, x.ndim))
 
 
 # --- extremes -------------------------------------------------------------------------------------------------------
