@@ -1,7 +1,7 @@
 """The main job, from a text to pictures: pretrain, fine-tune both ways, generate, evaluate, plot.
 
-Six stages share a time budget. A stage that has left its result behind is not done again, so an interrupted demo goes on
-where it stopped.
+Six stages share a time budget. A stage that has left its result behind is not done again, so an interrupted demo goes
+on where it stopped.
 """
 
 from __future__ import annotations

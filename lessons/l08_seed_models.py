@@ -108,7 +108,7 @@ class AutoRegressiveModel(nn.Module):
         """Return the scores of every word after every position."""
         return self.out(self.hidden(self.embedding(x)))
 
-    def train(self, data: Any = True, device: str = "cpu", num_epochs: int = 1) -> Any:  # type: ignore[override]
+    def train(self, data: Any = True, device: str = "cpu", num_epochs: int = 1) -> Any:
         """Train on batches (x, y): Adam on the cross-entropy; returns the losses in nats per token.
 
         Called with a truth value, it is still the method that every Module has.

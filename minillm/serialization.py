@@ -71,8 +71,8 @@ def _flatten(obj: Any, where: str, arrays: dict[str, np.ndarray], seen: dict[int
     if obj is None or isinstance(obj, (bool, int, float, str)):
         return obj
     raise TypeError(
-        f"save: {where or 'the top'}: cannot keep a {type(obj).__name__}; expected tensors, numbers, texts, dicts or lists "
-        "(of a model, save model.state_dict())"
+        f"save: {where or 'the top'}: cannot keep a {type(obj).__name__}; expected tensors, numbers, texts, dicts or "
+        "lists (of a model, save model.state_dict())"
     )
 
 
@@ -94,7 +94,8 @@ def load(path: str | Path, map_location: Any = None, weights_only: bool = True) 
         start = f.read(16)
     if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
         raise ValueError(
-            f"load: {path} is a pickle or a zip of pickles, which could run code when it is read; convert it to safetensors"
+            f"load: {path} is a pickle or a zip of pickles, which could run code when it is read; "
+            "convert it to safetensors"
         )
     try:
         with safe_open(path, framework="np") as file:

@@ -59,18 +59,19 @@ class device:
     __slots__ = ("type", "index")
 
     def __init__(self, type: str | device, index: int | None = None) -> None:
-        if isinstance(type, device):
-            index = type.index if index is None else index
-            type = type.type
-        kind, colon, number = str(type).partition(":")
+        given: Any = type
+        if isinstance(given, device):
+            index = given.index if index is None else index
+            given = given.type
+        kind, colon, number = str(given).partition(":")
         if colon:
             if index is not None or not number.isdigit():
                 raise RuntimeError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {type!r}")
             index = int(number)
         if not kind.isidentifier():
             raise RuntimeError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {type!r}")
-        self.type = kind
-        self.index = index
+        self.type: str = kind
+        self.index: int | None = index
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, str):

@@ -1,8 +1,9 @@
 """The error function, which NumPy does not have.
 
 Between 0 and 6 the axis is cut into cells of width 1/32; in each, erf is a polynomial whose coefficients are Taylor's,
-taken at the middle of the cell. Erf' = 2/sqrt(pi) exp(-x^2), and the higher derivatives are Hermite polynomials times it:
-erf^(n+1)(c) = (-1)^n H_n(c) erf'(c), H_{n+1} = 2 c H_n - 2 n H_{n-1}. Source: Abramowitz and Stegun, 7.1.1 and 22.13.
+taken at the middle of the cell. Erf' = 2/sqrt(pi) exp(-x^2), and the higher derivatives are Hermite polynomials times
+it: erf^(n+1)(c) = (-1)^n H_n(c) erf'(c), H_{n+1} = 2 c H_n - 2 n H_{n-1}. Source: Abramowitz and Stegun, 7.1.1 and
+22.13.
 """
 
 from __future__ import annotations

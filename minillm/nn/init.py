@@ -1,4 +1,4 @@
-"""First values of parameters. Numbers come from the stream "init" of the generator, so other draws do not change them."""
+"""First values of parameters, drawn from the stream "init" of the generator, so other draws do not change them."""
 
 from __future__ import annotations
 

@@ -374,7 +374,8 @@ class Module:
                 t._version[0] += 1
         return IncompatibleKeys(missing, unexpected)
 
-    # --- hooks and text ------------------------------------------------------------------------------------------------
+    # --- hooks and text
+    # ------------------------------------------------------------------------------------------------
     def register_forward_pre_hook(self, hook: Callable) -> RemovableHandle:
         """Call ``hook(module, args)`` before forward; what it returns, if anything, replaces the arguments."""
         self._forward_pre_hooks.append(hook)

@@ -66,7 +66,7 @@ class _Recurrent(Module):
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * (2 if bidirectional else 1)
             for suffix in self._suffixes(layer):
-                shapes = {"weight_ih": (wide, width), "weight_hh": (wide, hidden_size)}
+                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (wide, width), "weight_hh": (wide, hidden_size)}
                 shapes |= {"bias_ih": (wide,), "bias_hh": (wide,)} if bias else {}
                 for name, shape in shapes.items():
                     self.register_parameter(name + suffix, Parameter(ops.empty(shape, device=device, dtype=dtype)))
@@ -107,7 +107,7 @@ class _Recurrent(Module):
                 x = ops.dropout(x, self.dropout, self.training)
             outs = []
             for direction, suffix in enumerate(self._suffixes(layer)):
-                w = [self._parameters.get(name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+                w: Any = [self._parameters.get(name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
                 state = tuple(s[layer * directions + direction] for s in start)
                 projected = ops.linear(x, w[0], w[2]).unbind(0)  # the inputs' part of all times in one product
                 out = []

@@ -171,10 +171,7 @@ class FloorDivide(Function):
     def forward(ctx: Any, x: Array, y: Array, *, trunc: bool) -> Array:
         ctx.shapes = shape_of(x), shape_of(y)
         xp = ctx.xp
-        whole = all(
-            shape_of(a) == () and isinstance(a, int) or getattr(a, "dtype", None) is not None and a.dtype.kind in "iu"
-            for a in (x, y)
-        )
+        whole = all(isinstance(a, int) or (hasattr(a, "dtype") and a.dtype.kind in "iu") for a in (x, y))
         if whole and bool((xp.asarray(y) == 0).any()):
             raise RuntimeError("floor_divide: division of integers by 0")
         if not trunc:
@@ -267,8 +264,7 @@ class Pow(Function):
     @staticmethod
     def forward(ctx: Any, x: Array, y: Array) -> Array:
         z = x**y
-        needs_x, needs_y = ctx.needs_input_grad
-        ctx.save_for_backward(x, y, z if needs_y else None)
+        ctx.save_for_backward(x, y, z if ctx.needs_input_grad[1] else None)
         ctx.shapes = shape_of(x), shape_of(y)
         return z
 
@@ -396,7 +392,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
 
     With the condition alone: the indices where it holds, as ``nonzero(as_tuple=True)``.
 
-    # Trap: a NaN in the branch that is not chosen still reaches the gradient of what made it (0 * inf). Make the input of
+    # Trap: a NaN in the branch that is not chosen still reaches the gradient of what made it (0 * inf). Make the input
+    # of
     that branch harmless first: ``where(x > 0, log(where(x > 0, x, 1)), 0)``.
     """
     if input is None and other is None:

@@ -110,7 +110,7 @@ def _finish(array: Array, requires_grad: bool) -> Tensor:
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return a tensor of one number; its type follows the number (float: default type, int: int64, bool) if not given."""
+    """Return a tensor of one number, whose type it takes if none is given (float: the default type, int: int64)."""
     if isinstance(fill_value, Tensor):
         dtype, fill_value = dtype or fill_value.dtype, fill_value.item()
     if dtype is None:
@@ -139,7 +139,7 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
 
 
 def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return a tensor of which nobody says what is in it (zeros, here: what is not said should at least be the same)."""
+    """Return a tensor of which nobody says what is in it; here zeros, so that two runs are equal."""
     return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 

@@ -62,7 +62,7 @@ class Elementwise(Function):
     """Whether ``slope`` is written with the result y."""
 
     @classmethod
-    def forward(cls, ctx: Any, x: Array) -> Array:  # type: ignore[override]
+    def forward(cls, ctx: Any, x: Array) -> Array:
         y = cls.formula(ctx.xp, x)
         if ctx.needs_input_grad[0]:
             ctx.op = cls

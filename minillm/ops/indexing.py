@@ -45,8 +45,8 @@ def plain_index(index: Any, like: Tensor) -> Any:
         step = None if index.step is None else int(index.step)
         if step is not None and step < 1:
             raise ValueError(f"index: a slice steps forward, got {step}; use flip() to read backwards")
-        ends = (None if e is None else int(e) for e in (index.start, index.stop))
-        return slice(*ends, step)
+        start = None if index.start is None else int(index.start)
+        return slice(start, None if index.stop is None else int(index.stop), step)
     if isinstance(index, (list, range)):
         array = np.asarray([i.item() if isinstance(i, Tensor) else i for i in index])
         return like.backend.from_host(array.astype(np.int64) if not array.size else array)

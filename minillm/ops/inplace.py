@@ -1,7 +1,7 @@
 """Changes in place, for tensors that belong to no graph: parameters under no_grad, ``.data``, buffers.
 
-A tensor in a graph may be needed, unchanged, by the backward pass; changing it is refused with the remedy instead of being
-recorded. The operators ``+=``, ``-=``, ... on such a tensor give the name a new tensor, as they do for numbers.
+A tensor in a graph may be needed, unchanged, by the backward pass; changing it is refused with the remedy instead of
+being recorded. The operators ``+=``, ``-=``, ... on such a tensor give the name a new tensor, as they do for numbers.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def _check(x: Tensor, *operands: Any) -> None:
         return
     if x.requires_grad and x.grad_fn is None:
         raise RuntimeError(
-            "a leaf tensor that requires grad cannot be changed in place: do it under minillm.no_grad(), or through .data"
+            "a leaf tensor that requires grad cannot be changed in place: do it under minillm.no_grad() or through .data"
         )
     if x.requires_grad:
         raise RuntimeError(
-            "a tensor of a graph cannot be changed in place: use the form that returns a new tensor (x = x + y instead of "
-            "x.add_(y)), or detach() it first"
+            "a tensor of a graph cannot be changed in place: use the form that returns a new tensor (x = x + y instead "
+            "of x.add_(y)), or detach() it first"
         )
     if _carries_graph(*operands):
         raise RuntimeError(

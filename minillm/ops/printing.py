@@ -15,7 +15,7 @@ __all__: list[str] = []
 
 
 def tensor_repr(t: Tensor) -> str:
-    """Return ``tensor([...])`` with four digits, and the dtype, device and grad_fn where they are not the usual ones."""
+    """Return ``tensor([...])`` with four digits; dtype, device and grad_fn where they are not the usual ones."""
     array = t.backend.to_host(t.array)
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)

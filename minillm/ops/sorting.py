@@ -96,7 +96,7 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
 
 
 def searchsorted(sorted_sequence: Tensor, input: Tensor | float, *, right: bool = False) -> Tensor:
-    """Return where elements would be inserted into a sorted 1-d tensor: before equal ones, or after them (``right``)."""
+    """Return where elements belong in a sorted 1-d tensor: before equal ones, or after them (``right``)."""
     if sorted_sequence.ndim != 1:
         raise NotImplementedError("searchsorted: only a 1-d sequence is offered by minillm")
     xp = sorted_sequence.backend.xp

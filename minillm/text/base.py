@@ -62,7 +62,8 @@ class Tokenizer(ABC):
             ValueError: naming the entry that is wrong.
         """
 
-    # --- text and ids --------------------------------------------------------------------------------------------------
+    # --- text and ids
+    # --------------------------------------------------------------------------------------------------
     @property
     def vocab_size(self) -> int:
         """How many different ids there are."""
@@ -115,7 +116,8 @@ class Tokenizer(ABC):
         """Return the text that ids stand for; half a character at a cut becomes U+FFFD (``errors="strict"`` raises)."""
         return self.decode_bytes(ids).decode("utf-8", errors)
 
-    # --- files ---------------------------------------------------------------------------------------------------------
+    # --- files
+    # ---------------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return all of the tokenizer as a dictionary that JSON can hold."""
         return {"version": VERSION, "type": self.type, "special_tokens": self.special_tokens, **self._content()}

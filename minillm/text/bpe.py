@@ -65,7 +65,7 @@ class ByteBPETokenizer(Tokenizer):
 
     >>> t = ByteBPETokenizer.train("low lower lowest " * 3, 260, special_tokens=())
     >>> [t.token_text(i) for i in t.encode("lowest")]
-    ['low', 'est']
+    ['low', 'e', 's', 't']
     """
 
     type: ClassVar[str] = "byte-bpe"
@@ -99,7 +99,7 @@ class ByteBPETokenizer(Tokenizer):
         wanted = vocab_size - 256 - len(names)
         if wanted < 0:
             raise ValueError(
-                f"train: expected vocab_size of {256 + len(names)} or more (256 bytes and {len(names)} special tokens), "
+                f"train: expected vocab_size of {256 + len(names)} or more (256 bytes, {len(names)} special tokens), "
                 f"got {vocab_size}"
             )
         counts: dict[str, int] = {}
@@ -189,7 +189,8 @@ class ByteBPETokenizer(Tokenizer):
     def _token_bytes(self, id: int) -> bytes:
         return self._bytes[id]
 
-    # --- the file: merges as pairs of visible texts, in GPT-2's spelling ------------------------------------------------
+    # --- the file: merges as pairs of visible texts, in GPT-2's spelling
+    # ------------------------------------------------
     def _content(self) -> dict[str, Any]:
         shown = printable_bytes()
 

@@ -9,9 +9,9 @@ from collections import defaultdict
 def learn_merges(pieces: dict[bytes, int], wanted: int) -> list[tuple[int, int]]:
     """Return the pairs of ids that are merged, in order.
 
-    A merge changes only the pieces in which its pair occurs, so they are remembered for each pair, and counts are kept up
-    to date by difference. A heap gives the most frequent pair; its entries are never changed, and one whose count is no
-    longer true is thrown away when it comes up (a new one was pushed when the count changed).
+    A merge changes only the pieces in which its pair occurs, so they are remembered for each pair, and counts are kept
+    up to date by difference. A heap gives the most frequent pair; its entries are never changed, and one whose count
+    is no longer true is thrown away when it comes up (a new one was pushed when the count changed).
 
     Args:
         pieces: how often each piece of text occurs, in UTF-8; pairs do not cross the border of a piece.

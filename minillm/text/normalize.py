@@ -1,7 +1,7 @@
 """Making texts more alike before they are cut into tokens; every step is optional, since each loses something.
 
-Lower case loses names and beginnings of sentences, stripped punctuation loses questions and code. What is lost cannot be
-generated: a language model that was trained on normalised text writes normalised text.
+Lower case loses names and beginnings of sentences, stripped punctuation loses questions and code. What is lost cannot
+be generated: a language model that was trained on normalised text writes normalised text.
 """
 
 from __future__ import annotations

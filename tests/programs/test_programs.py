@@ -1,4 +1,4 @@
-"""Programs written for PyTorch run after a change of their imports alone, with the same numbers from the same weights."""
+"""Programs written for PyTorch run after a change of their imports alone, with the same numbers."""
 
 from __future__ import annotations
 

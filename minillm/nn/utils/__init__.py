@@ -49,7 +49,8 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale all gradients together so that their norm is at most ``max_norm``; return what it was.
 
-    # Trap: PyTorch multiplies every gradient by NaN when one of them is NaN or infinite. Here gradients are left as they
+    # Trap: PyTorch multiplies every gradient by NaN when one of them is NaN or infinite. Here gradients are left as
+    # they
     are then, and the returned norm says what happened; ``error_if_nonfinite`` raises instead.
 
     Source: Pascanu, Mikolov and Bengio, 2013.
