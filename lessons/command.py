@@ -110,7 +110,9 @@ def do_pretrain(arguments: argparse.Namespace) -> int:
     shape = dict(l11_gpt.SIZES[arguments.size])
     shape.update({k: v for k in shape if (v := getattr(arguments, k)) is not None})
     training = TrainingConfig(**training_settings(arguments, steps=2000, eval_every=200, lr=3e-3))
-    l11_gpt.GPTConfig.from_dict({"vocab_size": 256, "dropout": arguments.dropout, **shape})  # wrong settings are found before the work
+    l11_gpt.GPTConfig.from_dict(
+        {"vocab_size": 256, "dropout": arguments.dropout, **shape}
+    )  # wrong settings are found before the work
     folder = new_folder(arguments.out, "pretrain")
     with run_in(folder):
         run = l12_pretraining.pretrain(

@@ -5,6 +5,8 @@ from typing import Any
 
 from minillm import autograd, backend, cuda, nn, ops, optim, utils
 from minillm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from minillm.backend.device import bfloat16 as _bfloat16
+from minillm.backend.device import bool_ as bool
 from minillm.backend.device import (
     device,
     double,
@@ -24,11 +26,9 @@ from minillm.backend.device import (
     short,
     uint8,
 )
-from minillm.backend.device import bfloat16 as _bfloat16
-from minillm.backend.device import bool_ as bool
 from minillm.backend.device import float32 as float
 from minillm.backend.device import int32 as int
-from minillm.ops import *  # noqa: F403
+from minillm.ops import *
 from minillm.serialization import load, save
 from minillm.tensor import Size, Tensor
 

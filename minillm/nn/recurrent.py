@@ -107,7 +107,9 @@ class _Recurrent(Module):
                 x = ops.dropout(x, self.dropout, self.training)
             outs = []
             for direction, suffix in enumerate(self._suffixes(layer)):
-                w: Any = [self._parameters.get(name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+                w: Any = [
+                    self._parameters.get(name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                ]
                 state = tuple(s[layer * directions + direction] for s in start)
                 projected = ops.linear(x, w[0], w[2]).unbind(0)  # the inputs' part of all times in one product
                 out = []

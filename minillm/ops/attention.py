@@ -35,9 +35,9 @@ def attention_formula(xp: Any, q: Any, k: Any, v: Any, scale: float, bias: Any =
 class Attention(Function):
     """``y = P v`` with ``P = softmax(q k^T scale + bias)``, where masked places have a bias of -inf.
 
-    ``dv = P^T dy``, ``dS = P (dy v^T - delta)`` with ``delta = sum(dy y)`` a row, ``dq = scale dS k``, ``dk = scale dS^T q``.
-    Kept for the backward pass is ``E = exp(S - max)``; as ``P = E r`` with r one number a row, dividing a row of P
-    is left to the much shorter rows of y and dy.
+    ``dv = P^T dy``, ``dS = P (dy v^T - delta)`` with ``delta = sum(dy y)`` a row, ``dq = scale dS k``, ``dk = scale
+    dS^T q``. Kept for the backward pass is ``E = exp(S - max)``; as ``P = E r`` with r one number a row, dividing a
+    row of P is left to the much shorter rows of y and dy.
     """
 
     @staticmethod
@@ -99,7 +99,7 @@ class Attention(Function):
         q, k, v, bias, y, *saved = ctx.saved_arrays
         xp, matmul, batch = ctx.xp, ctx.backend.matmul, q.shape[:-2]
         dy = working(dy).reshape(y.shape)
-        dq, dk, dv = (_empty(xp, batch, *x.shape[-2:], x.dtype) for x in (q, k, v))
+        dq, dk, dv = (_empty(xp, batch, x.shape[-2], x.shape[-1], x.dtype) for x in (q, k, v))
         dbias = xp.zeros((*batch, q.shape[-2], k.shape[-2]), dtype=q.dtype) if ctx.needs_input_grad[3] else None
         if not ctx.tiles:
             dq[...], dk[...], dv[...] = 0, 0, 0
@@ -228,7 +228,8 @@ def _check(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, is_ca
     shapes = f"query {tuple(q.shape)}, key {tuple(k.shape)} and value {tuple(v.shape)}"
     if min(q.ndim, k.ndim, v.ndim) < 2 or not q.dtype == k.dtype == v.dtype or not is_floating(q.dtype):
         raise RuntimeError(
-            f"{name}: expected floats of one dtype with at least two axes, got {shapes} of {q.dtype}, {k.dtype}, {v.dtype}"
+            f"{name}: expected floats of one dtype with at least two axes, got {shapes} of {q.dtype}, "
+            f"{k.dtype}, {v.dtype}"
         )
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         raise RuntimeError(f"{name}: {shapes} do not fit: expected (..., T, D), (..., S, D) and (..., S, E)")

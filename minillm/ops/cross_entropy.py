@@ -105,9 +105,7 @@ class SoftCrossEntropy(Function):
     """``l = sum(q (log z - x))`` with a distribution q as target; ``dx = (softmax(x) sum(q) - q) dl``."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Array, q: Array, weight: Array | None, *, reduction: str, smoothing: float
-    ) -> Array:
+    def forward(ctx: Any, x: Array, q: Array, weight: Array | None, *, reduction: str, smoothing: float) -> Array:
         ctx.reduction, ctx.smoothing, dtype = reduction, smoothing, x.dtype
         x, q = working(x), working(q)
         m, z = _shift_and_sum(ctx, x)
@@ -194,14 +192,16 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    r"""Cross-entropy of the softmax of logits, in nats: $\ell = -\log \mathrm{softmax}(x)_t = \log \sum_c e^{x_c} - x_t$.
+    r"""Cross-entropy of the softmax of logits, in nats: $\ell = -\log \mathrm{softmax}(x)_t = \log \sum_c e^{x_c} -
+    x_t$.
 
     $dx = (\mathrm{softmax}(x) - \mathrm{onehot}(t)) \, d\ell$.
 
     Args:
         input: logits, (C,), (N, C) or (N, C, d1, ...).
         target: class numbers of the same shape without C; or probabilities of the shape of the logits.
-        weight: a factor for each class, (C,). With class numbers, a mean then divides by the sum of the targets' weights.
+        weight: a factor for each class, (C,). With class numbers, a mean then divides by the sum of the targets'
+            weights.
         ignore_index: a class number that does not count. If no target counts, the mean is NaN, the sum 0 and the
             gradient 0.
         reduction: "mean" over the targets that count, "sum", or "none": one loss for each target.
@@ -239,9 +239,7 @@ class NLLLoss(Function):
     """``l = -x[target]`` times the weight of the target's class; ``dx = -one_hot(target) dl``."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str
-    ) -> Array:
+    def forward(ctx: Any, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str) -> Array:
         xp = ctx.xp
         counted = target != ignore_index
         target = xp.where(counted, target, 0)

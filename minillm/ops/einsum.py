@@ -47,7 +47,8 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
 
 def _parse(equation: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], list[str]]:
-    """Return the names of the axes of every operand and of the result; unnamed ones become "...0", "...1", from the right."""
+    """Return the names of the axes of every operand and of the result; unnamed ones become "...0", "...1", "
+    "from the right."""
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
     if len(terms) != len(tensors):
@@ -92,7 +93,9 @@ def _diagonals(t: Tensor, axes: list[str]) -> tuple[Tensor, list[str]]:
             i = axes.index(a)
             j = axes.index(a, i + 1)
             if t.shape[i] != t.shape[j]:
-                raise RuntimeError(f"einsum: axis {a!r} stands for lengths {t.shape[i]} and {t.shape[j]} of one operand")
+                raise RuntimeError(
+                    f"einsum: axis {a!r} stands for lengths {t.shape[i]} and {t.shape[j]} of one operand"
+                )
             t = diagonal(t, 0, i, j)  # the diagonal becomes the last axis
             axes = [*(b for k, b in enumerate(axes) if k not in (i, j)), a]
     return t, axes

@@ -33,7 +33,8 @@ def _check(x: Tensor, *operands: Any) -> None:
         return
     if x.requires_grad and x.grad_fn is None:
         raise RuntimeError(
-            "a leaf tensor that requires grad cannot be changed in place: do it under minillm.no_grad() or through .data"
+            "a leaf tensor that requires grad cannot be changed in place: do it under minillm.no_grad() or "
+            "through .data"
         )
     if x.requires_grad:
         raise RuntimeError(

@@ -179,7 +179,8 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: Tensor | None = None,
 ) -> Tensor:
-    r"""Cross-entropy of yes or no, from logits: $\ell = -(w t \log \sigma(x) + (1 - t) \log \sigma(-x))$, without overflow.
+    r"""Cross-entropy of yes or no, from logits: $\ell = -(w t \log \sigma(x) + (1 - t) \log \sigma(-x))$, without
+    overflow.
 
     Args:
         input: logits.
@@ -253,7 +254,8 @@ def margin_ranking_loss(
 # --- angles
 # -------------------------------------------------------------------------------------------------------
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    r"""Cosine of the angle between vectors along an axis: $\frac{x_1 \cdot x_2}{\max(|x_1|, \epsilon) \max(|x_2|, \epsilon)}$.
+    r"""Cosine of the angle between vectors along an axis: $\frac{x_1 \cdot x_2}{\max(|x_1|, \epsilon) \max(|x_2|,
+    \epsilon)}$.
 
     Args:
         x1, x2: tensors that broadcast.

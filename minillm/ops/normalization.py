@@ -93,10 +93,11 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    r"""Give the last axes mean 0 and variance 1, then scale and shift: $y = h w + b$, $h = (x - \mu) / \sqrt{\sigma^2 + \epsilon}$.
+    r"""Give the last axes mean 0 and variance 1, then scale and shift: $y = h w + b$, $h = (x - \mu) / \sqrt{\sigma^2
+    + \epsilon}$.
 
-    With $g = dy \, w$: $dx = (g - \overline{g} - h \, \overline{g h}) / \sqrt{\sigma^2 + \epsilon}$, where a line means the
-    mean over the normalised axes.
+    With $g = dy \, w$: $dx = (g - \overline{g} - h \, \overline{g h}) / \sqrt{\sigma^2 + \epsilon}$, where a line
+    means the mean over the normalised axes.
 
     Args:
         input: (..., *normalized_shape).

@@ -21,9 +21,14 @@ def tensor_repr(t: Tensor) -> str:
         array = array.astype(np.float32)
     whole = is_floating(array.dtype) and array.size and bool((np.isfinite(array) & (array == np.round(array))).all())
     body = np.array2string(
-        array, separator=", ", prefix="tensor(", threshold=1000, max_line_width=100,
+        array,
+        separator=", ",
+        prefix="tensor(",
+        threshold=1000,
+        max_line_width=100,
         formatter={"float_kind": (lambda v: f"{v:.0f}.")} if whole and np.abs(array).max() < 1e6 else None,
-        precision=4, floatmode="fixed",
+        precision=4,
+        floatmode="fixed",
     )
     parts = [body]
     if t.dtype not in (get_default_dtype(), np.dtype("int64"), np.dtype("bool")) or not array.size:

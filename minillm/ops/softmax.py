@@ -116,8 +116,8 @@ def _apply(op: type[Function], what: str, input: Tensor, dim: int | None, dtype:
 def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     r"""Turn numbers into probabilities along an axis: $y_i = e^{x_i} / \sum_j e^{x_j}$.
 
-    $dx_i = y_i \, (dy_i - \sum_j dy_j y_j)$. The largest $x$ of a row is subtracted first, so that nothing overflows. A row
-    of $-\infty$ alone gives NaN.
+    $dx_i = y_i \, (dy_i - \sum_j dy_j y_j)$. The largest $x$ of a row is subtracted first, so that nothing overflows.
+    A row of $-\infty$ alone gives NaN.
 
     Args:
         input: of any shape.
