@@ -62,6 +62,7 @@ EFFECTS |= {"write_bytes", "mkdir", "Popen", "check_output", "simplefilter", "fi
 BINARY_OPENERS = {"os", "gzip", "bz2", "lzma", "tarfile", "zipfile", "wave", "tokenize", "webbrowser"}
 MAX_LINES = 500
 TOP_LEVEL = {
+    ".github",  # pictures of the README
     *(".ci", ".gitattributes", ".gitignore", ".pre-commit-config.yaml"),
     *("LICENSE", "README.md", "lessons", "minillm", "pyproject.toml", "setup.cfg", "tests"),
 }

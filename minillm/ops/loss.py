@@ -247,7 +247,7 @@ def multi_margin_loss(
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
-    r"""$\ell = \max(0, -t (x_1 - x_2) + \mathrm{margin})$: the target says whether $x_1$ (1) or $x_2$ (-1) is to be larger."""
+    r"""$\ell = \max(0, -t (x_1 - x_2) + \mathrm{margin})$: t says whether $x_1$ (1) or $x_2$ (-1) is to be larger."""
     return _reduce("margin_ranking_loss", (-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
