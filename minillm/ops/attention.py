@@ -146,7 +146,7 @@ def _tiles(ctx: Any, batch: tuple[int, ...], T: int, S: int, causal: bool) -> li
     if not math.prod(batch) * T * S:
         return []
     rows = _tile(ctx, T)
-    step = max(1, 2 * TILE // (math.prod(batch[1:]) * rows * S)) if ctx.backend.name == "cpu" else batch[0]
+    step = max(1, TILE // (math.prod(batch[1:]) * rows * S)) if ctx.backend.name == "cpu" else batch[0]
     parts = [slice(i, min(i + step, batch[0])) for i in range(0, batch[0], step)]
     queries = [(a, min(a + rows, T)) for a in range(0, T, rows)]
     return [(part, a, b, min(b, S) if causal else S) for part in parts for a, b in queries]

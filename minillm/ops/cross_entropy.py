@@ -24,19 +24,19 @@ def cross_entropy_formula(xp: Any, x: Any, target: Any) -> Any:
     return xp.mean(xp.sum(target * (log_z - x), axis=-1))
 
 
-def _shift_and_sum(ctx: Any, x: Array) -> tuple[Array, Array]:
-    """Return the largest of every row, m, and z = sum(exp(x - m)): (N, C) to (N, 1) both.
+def _exponentials(ctx: Any, x: Array, keep: bool) -> tuple[Array | None, Array, Array]:
+    """Return e = exp(x - m) (N, C) if it is to be kept, the largest of every row, m (N, 1), and the sums of e, z (N, 1).
 
-    The exponentials live for one tile only. The backward pass computes them again, which is faster than to write an
-    array of the size of x to memory and read it back, and takes no memory in between.
+    The backward pass needs e, and not x: the logits themselves can be freed.
     """
     m, z = ctx.xp.empty((2, x.shape[0], 1), dtype=x.dtype)
+    e = ctx.xp.empty_like(x) if keep else None
     for part in tiles(ctx.backend, *x.shape):
         m[part] = row_max(ctx.backend, x[part])
-        e = x[part] - m[part]
-        ctx.xp.exp(e, out=e)
-        z[part] = row_sum(ctx.backend, e)
-    return m, z
+        e_part = ctx.xp.subtract(x[part], m[part], out=None if e is None else e[part])
+        ctx.xp.exp(e_part, out=e_part)
+        z[part] = row_sum(ctx.backend, e_part)
+    return e, m, z
 
 
 def _reduced(loss: Array, total: Any, reduction: str) -> Array:
@@ -66,38 +66,30 @@ class CrossEntropy(Function):
         target = xp.where(counted, target, 0)
         # What each row's target weighs; 0 where it does not count.
         weighs = counted.astype(x.dtype) if weight is None else xp.where(counted, working(weight)[target], 0)
-        m, z = _shift_and_sum(ctx, x)
-        log_z = xp.log(z)[:, 0] + m[:, 0]
-        # Not log_z - x[target]: with logits of 1e4 that would round a loss of 0.001 away.
-        loss = xp.where(counted, (xp.log(z)[:, 0] - (x[xp.arange(len(x)), target] - m[:, 0])) * weighs, 0)
+        e, m, z = _exponentials(ctx, x, keep=ctx.needs_input_grad[0])
+        log_z = xp.log(z)[:, 0]
+        # Not log(sum(exp(x))) - x[target]: with logits of 1e4 that would round a loss of 0.001 away.
+        loss = xp.where(counted, (log_z - (x[xp.arange(len(x)), target] - m[:, 0])) * weighs, 0)
         if smoothing:
             w = xp.ones(x.shape[1], dtype=x.dtype) if weight is None else working(weight)
-            even = xp.where(counted, log_z * w.sum() - x @ w, 0)
+            even = xp.where(counted, (log_z + m[:, 0]) * w.sum() - x @ w, 0)
             loss = (1 - smoothing) * loss + (smoothing / x.shape[1]) * even
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(x, m, z, target, counted, weighs, weight if smoothing else None)
+        ctx.save_for_backward(e, z, target, counted, weighs, weight if smoothing else None)
         return _reduced(loss, weighs.sum(), reduction).astype(dtype, copy=False)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> tuple[Array, None, None]:
-        x, m, z, target, counted, weighs, weight = ctx.saved_arrays
-        xp, smoothing = ctx.xp, ctx.smoothing
-        dl = _spread(xp, dy, weighs.sum(), ctx.reduction)
-        at_target = (1 - smoothing) * weighs * dl  # (N,): the mass at the target ...
-        at_all = counted * dl * (smoothing / x.shape[1]) if smoothing else None  # ... and on every class
-        factor = at_target
+        e, z, target, counted, weighs, weight = ctx.saved_arrays
+        classes, smoothing = e.shape[1], ctx.smoothing
+        dl = _spread(ctx.xp, dy, weighs.sum(), ctx.reduction)
+        mass = at_target = (1 - smoothing) * weighs * dl  # (N,)
         if smoothing:
-            factor = at_target + at_all * (x.shape[1] if weight is None else weight.sum())
-        factor = factor[:, None] / z
-        dx = xp.empty_like(x)
-        for part in tiles(ctx.backend, *x.shape):
-            d = dx[part]
-            xp.subtract(x[part], m[part], out=d)
-            xp.exp(d, out=d)
-            d *= factor[part]
-            d[xp.arange(len(d)), target[part]] -= at_target[part]
-            if smoothing:
-                d -= at_all[part, None] if weight is None else at_all[part, None] * weight
+            at_all = counted * dl * (smoothing / classes)
+            mass = at_target + at_all * (classes if weight is None else weight.sum())
+        dx = e * (mass[:, None] / z)
+        dx[ctx.xp.arange(len(dx)), target] -= at_target
+        if smoothing:
+            dx -= at_all[:, None] if weight is None else at_all[:, None] * weight
         return dx, None, None
 
 
@@ -108,12 +100,12 @@ class SoftCrossEntropy(Function):
     def forward(ctx: Any, x: Array, q: Array, weight: Array | None, *, reduction: str, smoothing: float) -> Array:
         ctx.reduction, ctx.smoothing, dtype = reduction, smoothing, x.dtype
         x, q = working(x), working(q)
-        m, z = _shift_and_sum(ctx, x)
-        ctx.save_for_backward(x, q, weight, m, z)
+        e, m, z = _exponentials(ctx, x, keep=ctx.needs_input_grad[0])
+        ctx.save_for_backward(e, z, x if ctx.needs_input_grad[1] else None, m, q, weight)
         loss = ctx.xp.empty_like(m)
         for part in tiles(ctx.backend, *x.shape):
             q_part = SoftCrossEntropy.target(ctx, q[part], weight)
-            loss[part] = row_dot(ctx.backend, q_part, m[part] + ctx.xp.log(z[part]) - x[part])
+            loss[part] = row_dot(ctx.backend, q_part, ctx.xp.log(z[part]) - (x[part] - m[part]))
         return _reduced(loss[:, 0], len(x), reduction).astype(dtype, copy=False)
 
     @staticmethod
@@ -124,20 +116,17 @@ class SoftCrossEntropy(Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> tuple[Array | None, Array | None, None]:
-        x, q, weight, m, z = ctx.saved_arrays
-        xp, (needs_x, needs_q, _) = ctx.xp, ctx.needs_input_grad
-        dl = xp.broadcast_to(dy / len(x) if ctx.reduction == "mean" else dy, (len(x),))[:, None]
-        dx, dq = xp.empty_like(x) if needs_x else None, xp.empty_like(q) if needs_q else None
-        for part in tiles(ctx.backend, *x.shape):
-            if needs_x:
-                q_part = SoftCrossEntropy.target(ctx, q[part], weight)
-                d = xp.exp(x[part] - m[part])
-                d *= row_sum(ctx.backend, q_part) / z[part]
-                xp.subtract(d, q_part, out=dx[part])
-                dx[part] *= dl[part]
-            if needs_q:
-                d = (m[part] + xp.log(z[part]) - x[part]) * ((1 - ctx.smoothing) * dl[part])
-                dq[part] = d if weight is None else d * weight
+        e, z, x, m, q, weight = ctx.saved_arrays
+        xp, dx, dq = ctx.xp, None, None
+        dl = xp.broadcast_to(dy / len(q) if ctx.reduction == "mean" else dy, (len(q),))[:, None]
+        if ctx.needs_input_grad[0]:
+            weighted = SoftCrossEntropy.target(ctx, q, weight)
+            dx = e * (row_sum(ctx.backend, weighted) / z)
+            dx -= weighted
+            dx *= dl
+        if ctx.needs_input_grad[1]:
+            dq = (xp.log(z) - (x - m)) * ((1 - ctx.smoothing) * dl)
+            dq = dq if weight is None else dq * weight
         return dx, dq, None
 
 

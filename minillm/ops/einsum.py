@@ -47,8 +47,10 @@ def einsum(equation: str, *operands: Any) -> Tensor:
 
 
 def _parse(equation: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], list[str]]:
-    """Return the names of the axes of every operand and of the result; unnamed ones become "...0", "...1", "
-    "from the right."""
+    """Return the names of the axes of every operand and of the result.
+
+    Axes without a name are called "...0", "...1", counted from the right.
+    """
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
     if len(terms) != len(tensors):

@@ -13,8 +13,8 @@ import numpy as np
 
 from minillm.backend import Array, Backend
 
-TILE = 1 << 16
-"""Elements of a tile: 256 KB of float32, so that some of them fit a usual second-level cache."""
+TILE = 1 << 17
+"""Elements of a tile: half a megabyte of float32. Tiles under 8 K are two to three times as slow."""
 
 
 def tiles(backend: Backend, rows: int, width: int = 1) -> Iterator[slice]:
