@@ -26,11 +26,18 @@ class Sample:
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
+    smooth: bool = True
+    """False at kinks and poles, where differences say nothing and PyTorch alone judges the gradient."""
 
 
 def sample(*args: Any, **kwargs: Any) -> Sample:
     """Return a Sample; shorter to write in a row."""
     return Sample(args, kwargs)
+
+
+def rough(*args: Any, **kwargs: Any) -> Sample:
+    """Return a Sample at a kink or pole."""
+    return Sample(args, kwargs, smooth=False)
 
 
 @dataclass(frozen=True)

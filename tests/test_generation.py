@@ -74,10 +74,11 @@ logits = st.lists(st.floats(-50, 50), min_size=1, max_size=20).map(np.array)
 @given(logits, st.floats(0.05, 5), st.integers(1, 25), st.floats(0.05, 1))
 def test_distribution_is_one_and_keeps_only_the_likeliest(x, temperature, top_k, top_p):
     p = next_distribution(x, np.array([], dtype=int), Sampling(temperature, top_k, top_p))
-    assert p.sum() == pytest.approx(1) and (p >= 0).all() and p[x.argmax()] > 0
+    assert p.sum() == pytest.approx(1) and (p >= 0).all()
     kept = np.flatnonzero(p)
-    assert x[kept].min() >= np.sort(x)[::-1][: len(kept)].min() - 1e-9
+    assert x[kept].min() >= np.sort(x)[::-1][: len(kept)].min() - 1e-6
     full = next_distribution(x, np.array([], dtype=int), Sampling(temperature))
+    assert p[full == full.max()].max() > 0  # logits that differ by less than rounding are equally likely
     if top_k <= len(x):
         assert len(kept) <= np.sum(x >= np.sort(x)[-top_k])  # ties at the border stay together
     if top_k >= len(x):

@@ -219,7 +219,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     shape = [t.numel() for t in order]
     found = [t.reshape([-1 if j == i else 1 for j in range(len(order))]).expand(shape) for i, t in enumerate(order)]
     if swap:
-        found = [t.transpose(0, 1) for t in (found[1], found[0], *found[2:])]
+        found[:2] = found[1], found[0]
     return tuple(found)
 
 

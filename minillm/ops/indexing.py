@@ -92,15 +92,28 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     """
     found = plain_index(index, input)
     parts = found if isinstance(found, tuple) else (found,)
-    free = input.ndim
+    free, open_ended = input.ndim, any(p is Ellipsis for p in parts)
     for part in parts:
         if type(part) is int:
             place = input.ndim - free
-            if free and Ellipsis not in parts and not -input.shape[place] <= part < input.shape[place]:
+            if free and not open_ended and not -input.shape[place] <= part < input.shape[place]:
                 raise IndexError(f"index {part} is out of range for dim {place} with length {input.shape[place]}")
         free -= part is not None and part is not Ellipsis and not isinstance(part, bool)
     if not input.array.ndim and _is_basic(found) and any(type(p) is int for p in parts):
         raise IndexError("a 0-d tensor has no entries to index; use .item()")
+    if any(type(p) is int for p in parts) and not _is_basic(found):
+        # Trap: NumPy counts an integer beside an array as an array, which moves axes: x[0, :, [1, 2]] is (2, 4) there
+        # and (4, 2) here. So integers and slices are taken first, arrays after them.
+        first, second = [], []
+        for part in parts:
+            if _is_basic(part):
+                first.append(part)
+                second += [] if type(part) is int else [part if part is Ellipsis else slice(None)]
+            else:
+                masks = getattr(part, "dtype", None) is not None and part.dtype.kind == "b"
+                first += [slice(None)] * (part.ndim if masks else 1)
+                second.append(part)
+        return GetItem.apply(GetItem.apply(input, index=tuple(first)), index=tuple(second))
     return GetItem.apply(input, index=found)
 
 

@@ -104,7 +104,7 @@ def _difference(fn: Callable, given: list, i: int, u: np.ndarray, incoming: list
     for sign in (1, -1):
         moved = list(given)
         base = given[i].backend.to_host(given[i].array)
-        moved[i] = Tensor._wrap(given[i].backend.from_host(base + sign * eps * u))
+        moved[i] = Tensor._wrap(given[i].backend.from_host(np.asarray(base + sign * eps * u)))
         for y, v in zip(_floating(fn(*moved)), incoming, strict=True):
             total += sign * float((y.backend.to_host(y.array) * v).sum())
     return total / (2 * eps)
