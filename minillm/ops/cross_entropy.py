@@ -25,7 +25,8 @@ def cross_entropy_formula(xp: Any, x: Any, target: Any) -> Any:
 
 
 def _exponentials(ctx: Any, x: Array, keep: bool) -> tuple[Array | None, Array, Array]:
-    """Return e = exp(x - m) (N, C) if it is to be kept, the largest of every row, m (N, 1), and the sums of e, z (N, 1).
+    """Return e = exp(x - m) (N, C) if it is to be kept, the largest of every row, m (N, 1), and the sums of e, z (N,
+    1).
 
     The backward pass needs e, and not x: the logits themselves can be freed.
     """
