@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     run_options(pretrain)
     pretrain.add_argument("--text", metavar="PATH", help="text file, or folder of .txt files (default: Python's own)")
     pretrain.add_argument("--size", choices=("tiny", "small", "base"), default="small", help="of the model")
-    pretrain.add_argument("--vocab-size", type=int, default=2048, help="tokens in the vocabulary")
+    pretrain.add_argument("--vocab-size", type=int, default=4096, help="tokens in the vocabulary")
     pretrain.add_argument("--dropout", type=float, default=0.0, help="share of activations set to 0 in training")
     for name, what in (
         ("n-layer", "blocks"),

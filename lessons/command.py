@@ -109,7 +109,7 @@ def do_pretrain(arguments: argparse.Namespace) -> int:
     get_backend(arguments.device)
     shape = dict(l11_gpt.SIZES[arguments.size])
     shape.update({k: v for k in shape if (v := getattr(arguments, k)) is not None})
-    training = TrainingConfig(**training_settings(arguments, steps=2000, eval_every=200, lr=3e-3))
+    training = TrainingConfig(**training_settings(arguments, steps=3000, eval_every=250, lr=4e-3))
     l11_gpt.GPTConfig.from_dict(
         {"vocab_size": 256, "dropout": arguments.dropout, **shape}
     )  # wrong settings are found before the work

@@ -79,7 +79,7 @@ def run(
         else:
             budget = clock.share(PRETRAINING)
             training = TrainingConfig(
-                steps=10**7, minutes=budget, eval_every=max(50, int(100 * budget)), lr=3e-3, batch_size=12, seed=seed
+                steps=10**7, minutes=budget, eval_every=max(50, int(100 * budget)), lr=4e-3, batch_size=12, seed=seed
             )
             l12_pretraining.pretrain(
                 base, corpus, tokens=tokens, baselines=baselines, training=training, device=device, force=True,

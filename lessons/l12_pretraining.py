@@ -89,7 +89,7 @@ def load_and_split(text: str | Path | None = None, seed: int = 0) -> datasets.Te
     return datasets.pretraining_mix(seed=seed) if text is None else datasets.from_folder(text, seed=seed)
 
 
-def preprocess(corpus: datasets.TextCorpus, vocab_size: int = 2048, normalizer: Normalizer | None = None) -> Tokens:
+def preprocess(corpus: datasets.TextCorpus, vocab_size: int = 4096, normalizer: Normalizer | None = None) -> Tokens:
     """Step 2: normalise (if asked to), learn a vocabulary from the training part, and cut both parts into tokens."""
     train, validation = corpus.train, corpus.validation
     if normalizer is not None:
@@ -164,7 +164,7 @@ def pretrain(
     corpus: datasets.TextCorpus | None = None,
     *,
     size: str | dict[str, int] = "small",
-    vocab_size: int = 2048,
+    vocab_size: int = 4096,
     training: TrainingConfig | None = None,
     text: str | None = None,
     device: str = "cpu",

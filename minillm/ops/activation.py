@@ -74,7 +74,6 @@ def activate(function: type[Function], input: Tensor, inplace: bool = False, **s
 
 
 # --- relu
-# -------------------------------------------------------------------------------------------------------
 def relu_formula(xp: Any, x: Any) -> Any:
     return xp.maximum(x, 0)
 
@@ -114,7 +113,6 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 # --- leaky_relu, elu, selu, hardtanh: straight or exponential below 0
-# -------------------------------------------------------------------------------------------------------
 class LeakyReLU(Pointwise):
     """``y = x`` above 0, ``negative_slope x`` elsewhere."""
 
@@ -212,7 +210,6 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 # --- gelu: x times the probability that a normal variable is below x
-# -------------------------------------------------------------------------------------------------------
 GELU_CUBIC = 0.044715
 GELU_TANH = math.sqrt(2 / math.pi)
 
@@ -287,7 +284,6 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 
 # --- silu, softplus, logsigmoid: built on the logistic function s(x) = 1 / (1 + exp(-x))
-# -------------------------------------------------------------------------------------------------------
 def silu_formula(xp: Any, x: Any) -> Any:
     return x / (1 + xp.exp(-x))
 

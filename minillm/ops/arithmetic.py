@@ -38,7 +38,6 @@ __all__ = [
 
 
 # --- mul: z = x * y
-# -------------------------------------------------------------------------------------------------------
 class Mul(Function):
     """``z = x * y``: each factor's gradient is the other factor times ``dz``."""
 

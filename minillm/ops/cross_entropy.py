@@ -17,7 +17,6 @@ __all__ = ["cross_entropy", "nll_loss"]
 
 
 # --- cross_entropy: l = log(sum(exp(x))) - x[target]
-# -------------------------------------------------------------------------------------------------------
 def cross_entropy_formula(xp: Any, x: Any, target: Any) -> Any:
     m = xp.max(x, axis=-1, keepdims=True)
     log_z = xp.log(xp.sum(xp.exp(x - m), axis=-1, keepdims=True)) + m
@@ -224,7 +223,6 @@ def cross_entropy(
 
 
 # --- nll_loss: l = -x[target], for what is a log-softmax already
-# -------------------------------------------------------------------------------------------------------
 class NLLLoss(Function):
     """``l = -x[target]`` times the weight of the target's class; ``dx = -one_hot(target) dl``."""
 

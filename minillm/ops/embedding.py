@@ -14,7 +14,6 @@ __all__ = ["dropout", "embedding"]
 
 
 # --- embedding: y[i] = w[ids[i]]
-# -------------------------------------------------------------------------------------------------------
 class Embedding(Function):
     """``y[i] = w[ids[i]]``; each row of the table gets the sum of the ``dy`` of its uses."""
 
@@ -82,7 +81,6 @@ def embedding(
 
 
 # --- dropout: y = x m / (1 - p), with a mask m of zeros and ones
-# -------------------------------------------------------------------------------------------------------
 def dropout_noise(ctx: Any, shape: tuple[int, ...], dtype: Any, p: float) -> Array:
     """Draw 0 with probability p and 1 / (1 - p) otherwise, from the stream "dropout" of the default generator."""
     if p == 1:

@@ -51,7 +51,6 @@ def _difference(what: str, input: Tensor, target: Tensor) -> Tensor:
 
 
 # --- distances
-# -------------------------------------------------------------------------------------------------------
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     r"""Mean squared error: $\ell = (x - t)^2$, averaged.
 
@@ -98,7 +97,6 @@ def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta:
 
 
 # --- distributions
-# -------------------------------------------------------------------------------------------------------
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     r"""Kullback-Leibler divergence, term by term: $\ell = t (\log t - x)$, and 0 where $t = 0$.
 
@@ -198,7 +196,6 @@ def binary_cross_entropy_with_logits(
 
 
 # --- margins
-# -------------------------------------------------------------------------------------------------------
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
     r"""For distances $x$: $\ell = x$ where the target is 1, $\max(0, \mathrm{margin} - x)$ where it is -1."""
     near = where(target != -1, input, 0.0)
@@ -252,7 +249,6 @@ def margin_ranking_loss(
 
 
 # --- angles
-# -------------------------------------------------------------------------------------------------------
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     r"""Cosine of the angle between vectors along an axis: $\frac{x_1 \cdot x_2}{\max(|x_1|, \epsilon) \max(|x_2|,
     \epsilon)}$.

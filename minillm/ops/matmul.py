@@ -16,7 +16,6 @@ __all__ = ["addmm", "baddbmm", "bmm", "dot", "linear", "matmul", "mm", "mv", "ou
 
 
 # --- matmul: z = x @ y
-# -------------------------------------------------------------------------------------------------------
 class MatMul(Function):
     """``z = x y``; ``dx = dz y^T``, ``dy = x^T dz``, each summed over the batch axes along which it was broadcast."""
 
@@ -154,7 +153,6 @@ def _add_product(z: Tensor, input: Tensor, beta: Any, alpha: Any) -> Tensor:
 
 
 # --- linear: y = x w^T + b
-# -------------------------------------------------------------------------------------------------------
 def linear_formula(xp: Any, x: Any, w: Any, b: Any = None) -> Any:
     y = xp.matmul(x, xp.swapaxes(w, -1, -2))
     return y if b is None else y + b

@@ -21,7 +21,6 @@ __all__ = ["layer_norm", "normalize", "rms_norm"]
 
 
 # --- layer_norm: y = h w + b, h = (x - mean) / sqrt(var + eps)
-# -------------------------------------------------------------------------------------------------------
 def layer_norm_formula(xp: Any, x: Any, w: Any = None, b: Any = None, eps: float = 1e-5, axis: Any = -1) -> Any:
     centred = x - xp.mean(x, axis=axis, keepdims=True)
     y = centred / xp.sqrt(xp.mean(centred * centred, axis=axis, keepdims=True) + eps)
@@ -136,7 +135,6 @@ def _width(what: str, input: Tensor, normalized_shape: Any, *parameters: Tensor 
 
 
 # --- rms_norm: y = h w, h = x / sqrt(mean(x^2) + eps)
-# -------------------------------------------------------------------------------------------------------
 def rms_norm_formula(xp: Any, x: Any, w: Any = None, eps: float = 1e-5, axis: Any = -1) -> Any:
     y = x / xp.sqrt(xp.mean(x * x, axis=axis, keepdims=True) + eps)
     return y if w is None else y * w

@@ -49,7 +49,6 @@ def huber(x: Any, t: Any, delta: float = 1.0) -> Any:
 
 
 # --- classes
-# -------------------------------------------------------------------------------------------------------
 LOGITS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
     ((4, 5), (4,)),
     ((5,), ()),
@@ -139,7 +138,6 @@ def multi_margin_samples(rng: np.random.Generator) -> Sequence[Sample]:
 
 
 # --- signs and angles
-# -------------------------------------------------------------------------------------------------------
 def signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(rng.choice([-1, 1], shape))
 
