@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-TESTS = '''
+TESTS = """
 import random, socket, warnings
 import numpy as np, pytest, minillm
 from hypothesis import given, strategies as st
@@ -43,7 +43,7 @@ def test_examples_repeat(x):
 @pytest.mark.gpu
 def test_gpu():
     pass
-'''
+"""
 
 
 OUTCOMES = [

@@ -114,9 +114,7 @@ def test_pre_commit_runs_what_ci_runs() -> None:
 
 
 def test_every_file_of_the_packages_is_packed(setup_cfg: configparser.RawConfigParser) -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "minillm", "lessons"], cwd=ROOT, capture_output=True, encoding="utf-8"
-    )
+    listed = subprocess.run(["git", "ls-files", "minillm", "lessons"], cwd=ROOT, capture_output=True, encoding="utf-8")
     if listed.returncode:
         pytest.skip("not a git checkout: the list of the project's own files comes from git")
     patterns = [p.strip() for p in setup_cfg["options.package_data"]["*"].split(",")]

@@ -63,7 +63,7 @@ OPS = [
     lambda t, a, b: a - b,
     lambda t, a, b: t.tanh(a),
     lambda t, a, b: t.exp(a * 0.1),
-    lambda t, a, b: (a @ b),
+    lambda t, a, b: a @ b,
     lambda t, a, b: a.sum(0, True) * b,
     lambda t, a, b: t.softmax(a, -1),
     lambda t, a, b: t.cat([a, b])[1:4],
