@@ -51,9 +51,8 @@ class OpCase:
         torch_name: where PyTorch spells it otherwise; "" if it has no such op.
         method: whether ``Tensor`` has it as a method too.
         differentiable: False for argmax, comparisons, ...: results have no graph.
-        elementwise: shape laws for elementwise ops are run too: (), (0,), broadcasting (for two inputs), layouts
-        bit-equal. formula: the op's ``formula(xp, ...)``; run on tensors it is the oracle of the hand-written gradient
-        and of kernels. rtol32: relative tolerance in float32, where an op needs more than the default.
+        elementwise: shape laws for elementwise ops are run too: (), (0,), broadcasting (for two inputs), layouts.
+        rtol32: relative tolerance in float32, where an op needs more than the default.
     """
 
     name: str
@@ -63,7 +62,6 @@ class OpCase:
     method: bool = False
     differentiable: bool = True
     elementwise: bool = False
-    formula: Callable[..., Any] | None = None
     rtol32: float = 1.3e-5
 
     @property

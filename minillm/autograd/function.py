@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minillm.autograd.modes import modes
-from minillm.backend import Array, Backend, backend_of
+from minillm.backend import Array, Backend, backend_of, is_array
 
 
 class Variable:
@@ -183,8 +183,8 @@ class Function:
         if not several:
             results = (results,)
         array_type = backend.array_type
-        # Reductions to 0-d give NumPy scalars; a tensor always holds an array.
-        results = tuple(y if type(y) is array_type else backend.asarray(y) for y in results)
+        # Reductions to 0-d give NumPy scalars; a tensor always holds an array (of another backend after a move).
+        results = tuple(y if type(y) is array_type or is_array(y) else backend.asarray(y) for y in results)
         if modes.anomaly:
             ctx.origin = "".join(traceback.format_stack()[:-1][-4:])
             _check_forward(ctx, arrays, results)

@@ -10,7 +10,7 @@ from minillm.backend.base import Array, Backend
 from minillm.backend.cpu import NumPyBackend
 from minillm.backend.device import device, get_default_device
 
-__all__ = ["Array", "Backend", "backend_of", "device", "get_backend", "register_backend"]
+__all__ = ["Array", "Backend", "backend_of", "device", "get_backend", "is_array", "register_backend"]
 
 _by_array_type: dict[type, Backend] = {}
 _by_device: dict[str, Backend] = {}
@@ -39,6 +39,11 @@ def backend_of(array: Array) -> Backend:
             if isinstance(array, array_type):  # a subclass, such as numpy.memmap
                 return backend
         raise TypeError(f"expected an array of {sorted(_by_device)}, got {type(array).__name__}") from None
+
+
+def is_array(value: object) -> bool:
+    """Tell whether ``value`` is an array of a known backend."""
+    return type(value) in _by_array_type
 
 
 def get_backend(where: str | device | None = None) -> Backend:

@@ -7,7 +7,6 @@ backend overrides what CuPy does otherwise. Nothing else in minillm asks which l
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,15 +25,11 @@ class Backend:
         xp: the array module, with NumPy's names.
         array_type: the class of its arrays; the backend of an array is looked up by it.
         device: the device as PyTorch names it.
-        kernels: fast versions of ops by name; an op works without them, slower.
     """
 
     xp: Any
     array_type: type
     device: device
-
-    def __init__(self) -> None:
-        self.kernels: dict[str, Callable[..., Any]] = {}
 
     @property
     def name(self) -> str:

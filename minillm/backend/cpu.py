@@ -16,7 +16,6 @@ class NumPyBackend(Backend):
     """Arrays in main memory, computed by NumPy: the reference for every other backend."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.xp = np
         self.array_type = np.ndarray
         self.device = device("cpu")

@@ -41,7 +41,6 @@ class CuPyBackend(Backend):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         try:
             import cupy
         except ImportError:

@@ -40,7 +40,14 @@ def plain_index(index: Any, like: Tensor) -> Any:
     if isinstance(index, Tensor):
         if index.dtype.kind not in "iub":
             raise TypeError(f"index: expected integers or bools, got {index.dtype}")
-        return index.array
+        if index.backend is like.backend:
+            return index.array
+        if index.device.type != "cpu":
+            raise RuntimeError(
+                f"index: expected it on {like.device} as the tensor, or on cpu, got {index.device}. "
+                f"Move it with .to({str(like.device)!r})"
+            )
+        return like.backend.from_host(index.array)
     if isinstance(index, slice):
         step = None if index.step is None else int(index.step)
         if step is not None and step < 1:
@@ -126,7 +133,16 @@ def _places(index: Array, dim: int, xp: Any) -> tuple[Array, ...]:
     )
 
 
+def _check_place(what: str, input: Tensor, index: Tensor) -> None:
+    if index.backend is not input.backend:
+        raise RuntimeError(
+            f"{what}: expected the index on {input.device} as the tensor, got {index.device}. "
+            f"Move it with .to({str(input.device)!r})"
+        )
+
+
 def _check_index(what: str, input: Tensor, dim: int, index: Tensor) -> None:
+    _check_place(what, input, index)
     if index.dtype.kind not in "iu":
         raise RuntimeError(f"{what}: expected an index of integers, got {index.dtype}")
     if input.ndim != index.ndim and input.ndim and index.ndim:
@@ -238,6 +254,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """Add entries along an axis: ``y[index[i]] += alpha * source[i]`` for dim 0; repeated places add up."""
     dim = normalize_dim(dim, input.ndim)
+    _check_place("index_add", input, index)
     index.backend.check_ids(index.array, input.shape[dim], "index_add")
     values = source if alpha == 1 else source * alpha
     return ScatterAdd.apply(input, values, places=(slice(None),) * dim + (index.array,))

@@ -57,8 +57,9 @@ def clip_grad_norm_(
     """
     gradients = _gradients(parameters)
     total = get_total_norm(gradients, norm_type, error_if_nonfinite)
-    factor = float(max_norm) / (total.item() + 1e-6)
-    if math.isfinite(total.item()) and factor < 1:
+    norm = total.item()
+    factor = float(max_norm) / (norm + 1e-6)
+    if math.isfinite(norm) and factor < 1:
         with no_grad():
             for g in gradients:
                 g.mul_(factor)

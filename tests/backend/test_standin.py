@@ -1,0 +1,263 @@
+"""The stand-in for CuPy, and everything on it that a GPU would be asked for: the op table, a model, a training step."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+import minillm
+import minillm.nn as nn
+import minillm.nn.functional as F
+from minillm.backend.cuda import CuPyBackend
+from tests.op_cases import load_cases
+from tests.ops.test_table import flat, plain, prepared, samples_of
+from tests.standin import DeviceArray, standin
+
+
+@pytest.fixture(autouse=True)
+def transfers():
+    with standin() as counter:
+        yield counter
+
+
+# --- the stand-in itself: it must refuse what CuPy refuses
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda xp, x, host: x + host,
+        lambda xp, x, host: host * x,
+        lambda xp, x, host: xp.exp(host),
+        lambda xp, x, host: xp.where(host > 0, x, x),
+        lambda xp, x, host: np.asarray(x),
+        lambda xp, x, host: np.array([x, x]),
+        lambda xp, x, host: x.__setitem__(..., host),
+        lambda xp, x, host: x[np.array([0])],
+        lambda xp, x, host: np.add.at(x, 0, 1),
+        lambda xp, x, host: xp.sum(x, where=x > 0),
+        lambda xp, x, host: xp.add(x, x, where=x > 0),
+        lambda xp, x, host: xp.concatenate([x, host]),
+    ],
+)
+def test_mixing_with_the_host_is_refused(mistake):
+    xp = minillm.backend.get_backend("cuda").xp
+    x = xp.asarray(np.ones((2, 3)))
+    with pytest.raises(TypeError):
+        mistake(xp, x, np.ones((2, 3)))
+    assert not hasattr(xp, "errstate")
+
+
+def test_reductions_and_elements_stay_on_the_device(transfers):
+    xp = minillm.backend.get_backend("cuda").xp
+    x = xp.asarray(np.ones((2, 3)))
+    for value in (x.sum(), xp.max(x), x[0, 0], x.mean(axis=0)[1], 2.0 * x, np.float64(2) * x):
+        assert isinstance(value, DeviceArray)
+    assert transfers["count"] == 0
+    assert float(x.sum()) == 6.0
+    assert transfers["count"] == 1
+
+
+# --- the op table
+def on_cuda(case, s, dtype, grad):
+    leaves = []
+
+    def convert(x):
+        t = minillm.tensor(x, device="cuda")
+        if grad and x.dtype.kind == "f":
+            leaves.append(t.requires_grad_())
+        return t
+
+    kwargs = plain(s.kwargs, lambda x: minillm.tensor(x, device="cuda"), dtype)
+    if not any(isinstance(t, minillm.Tensor) for t in flat(prepared(s.args, convert, dtype))):
+        kwargs["device"] = "cuda"  # ops that make tensors out of numbers
+    leaves.clear()
+    return case.call(*prepared(s.args, convert, dtype), **kwargs), leaves
+
+
+def on_cpu(case, s, dtype):
+    leaves = []
+
+    def convert(x):
+        t = minillm.tensor(x)
+        if x.dtype.kind == "f":
+            leaves.append(t.requires_grad_())
+        return t
+
+    return case.call(*prepared(s.args, convert, dtype), **plain(s.kwargs, minillm.tensor, dtype)), leaves
+
+
+def host(t):
+    assert isinstance(t.array, DeviceArray), f"the result came back to the host: {type(t.array)}"
+    return t.array._array
+
+
+@pytest.mark.parametrize("case", load_cases(), ids=str)
+def test_op_table(case):
+    for s in samples_of(case):
+        expected, leaves = on_cpu(case, s, np.float64)
+        got, device_leaves = on_cuda(case, s, np.float64, grad=True)
+        pairs = [
+            (a, b) for a, b in zip(flat(got), flat(expected), strict=True) if isinstance(b, minillm.Tensor)
+        ]  # is_tensor and others answer with plain Python
+        for a, b in pairs:
+            assert (a.dtype, a.shape, a.requires_grad) == (b.dtype, b.shape, b.requires_grad), s
+            np.testing.assert_allclose(host(a), b.detach().numpy(), rtol=1e-10, atol=1e-12, err_msg=str(s))
+        rng = np.random.default_rng(0)
+        for a, b in pairs:
+            if b.requires_grad:
+                dy = np.asarray(rng.standard_normal(b.shape))
+                a.backward(minillm.tensor(dy, device="cuda"), retain_graph=True)
+                b.backward(minillm.tensor(dy), retain_graph=True)
+        for a, b in zip(device_leaves, leaves, strict=True):
+            assert (a.grad is None) == (b.grad is None), s
+            if b.grad is not None:
+                np.testing.assert_allclose(host(a.grad), b.grad.numpy(), rtol=1e-10, atol=1e-12, err_msg=str(s))
+
+
+# --- models and training
+class Block(nn.Module):
+    """A GPT in small: everything that a training step on a GPU touches."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(20, 8), nn.Embedding(6, 8)
+        self.norm, self.rms = nn.LayerNorm(8), nn.RMSNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, bias=False, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8), nn.Dropout(0.0))
+
+    def forward(self, ids):
+        h = self.tokens(ids) + self.positions(minillm.arange(ids.shape[1], device=ids.device))
+        n = self.norm(h)
+        h = h + self.attention(n, n, n, need_weights=False, is_causal=True, attn_mask=causal(ids))[0]
+        return F.linear(h + self.mlp(self.rms(h)), self.tokens.weight)
+
+
+def causal(ids):
+    n = ids.shape[1]
+    return minillm.ones(n, n, device=ids.device).triu(1).bool()
+
+
+@pytest.mark.parametrize("make", [minillm.optim.SGD, minillm.optim.Adam, minillm.optim.AdamW])
+def test_training_steps_equal_the_host_and_move_nothing(make, transfers):
+    minillm.manual_seed(0)
+    model = Block()
+    twin = copy.deepcopy(model).to("cuda")
+    ids = np.random.default_rng(0).integers(0, 20, (3, 6))
+    optimizers = [make(m.parameters(), lr=1e-2) for m in (model, twin)]
+    device_ids = minillm.tensor(ids, device="cuda")
+    for _ in range(3):
+        losses = []
+        for m, optimizer, x in ((model, optimizers[0], minillm.tensor(ids)), (twin, optimizers[1], device_ids)):
+            transfers["count"] = 0
+            logits = m(x)
+            loss = F.cross_entropy(logits[:, :-1].reshape(-1, 20), x[:, 1:].reshape(-1))
+            optimizer.zero_grad()
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(m.parameters(), 1.0)
+            optimizer.step()
+            losses.append((loss, norm))
+            assert (
+                transfers["count"] <= 8
+            )  # three checks of ids, two ends each; the norm, once to clip and once to see whether it is finite
+        for a, b in zip(*losses, strict=True):
+            np.testing.assert_allclose(host(b.detach()), a.detach().numpy(), rtol=1e-5)
+    for (name, a), b in zip(model.named_parameters(), twin.parameters(), strict=True):
+        np.testing.assert_allclose(host(b.detach()), a.detach().numpy(), rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_weights_go_there_and_back():
+    model = nn.Linear(3, 2)
+    before = {k: v.numpy().copy() for k, v in model.state_dict().items()}
+    state = model.to("cuda").state_dict()
+    assert all(t.device == "cuda" for t in state.values())
+    other = nn.Linear(3, 2)
+    other.load_state_dict(state)
+    assert all(t.device == "cpu" for t in other.state_dict().values())
+    for k, v in before.items():
+        np.testing.assert_array_equal(other.state_dict()[k].numpy(), v)
+        np.testing.assert_array_equal(model.cpu().state_dict()[k].numpy(), v)
+
+
+def test_same_seed_same_weights_on_every_device():
+    minillm.manual_seed(3)
+    a = nn.Linear(4, 4)
+    minillm.manual_seed(3)
+    b = nn.Linear(4, 4, device="cuda")
+    np.testing.assert_array_equal(host(b.weight.detach()), a.weight.detach().numpy())
+
+
+# --- mistakes
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda a, b: a + b,
+        lambda a, b: a @ b,
+        lambda a, b: minillm.where(b > 0, a, a),
+        lambda a, b: minillm.cat([a, b]),
+        lambda a, b: F.linear(a, b),
+        lambda a, b: F.embedding(b.long(), a),
+        lambda a, b: a.gather(0, b.long()),
+        lambda a, b: a.index_select(0, b[0].long()),
+        lambda a, b: a.scatter_add(0, b.long(), a),
+        lambda a, b: a.take_along_dim(b.long(), 0),
+        lambda a, b: a.masked_fill(b > 0, 1.0),
+        lambda a, b: a.clone().index_add_(0, b[0].long(), a),
+        lambda a, b: minillm.einsum("ij,jk->ik", a, b),
+        lambda a, b: minillm.stack([a, b]),
+        lambda a, b: a == b,
+        lambda a, b: F.cross_entropy(a, b[0].long()),
+        lambda a, b: a.clone().add_(b),
+        lambda a, b: F.layer_norm(a, (3,), b[0]),
+        lambda a, b: F.scaled_dot_product_attention(a, b, b),
+    ],
+)
+def test_operands_on_two_devices_are_named(call):
+    a, b = minillm.ones(3, 3), minillm.ones(3, 3, device="cuda")
+    for x, y in ((a, b), (b, a)):
+        with pytest.raises(RuntimeError, match=r"(?s)cpu.*cuda|cuda.*cpu"):
+            call(x, y)
+
+
+def test_only_said_conversions_go_to_the_host():
+    x = minillm.ones(2, device="cuda")
+    with pytest.raises(TypeError, match="cpu"):
+        np.asarray(x)
+    np.testing.assert_array_equal(x.numpy(), [1, 1])
+    x.numpy()[0] = 5.0  # a copy
+    np.testing.assert_array_equal(x.cpu().numpy(), [1, 1])
+
+
+def test_the_gradient_moves_back():
+    x = minillm.tensor([1.0, 2.0], requires_grad=True)
+    (x.to("cuda") * minillm.tensor([3.0, 4.0], device="cuda")).sum().backward()
+    assert x.grad.tolist() == [3.0, 4.0]
+
+
+def test_an_index_may_come_from_the_host_but_not_from_the_device():
+    a, i = minillm.arange(3.0, device="cuda"), minillm.tensor([2, 0])
+    assert a[i].tolist() == [2.0, 0.0]
+    with pytest.raises(RuntimeError, match="cuda"):
+        a.cpu()[i.to("cuda")]
+
+
+def test_ids_out_of_range_are_noticed_on_the_device():
+    table = minillm.ones(5, 2, device="cuda")
+    for wrong in (-1, 5):
+        with pytest.raises(IndexError, match=str(wrong)):
+            F.embedding(minillm.tensor([0, wrong], device="cuda"), table)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.int64])
+def test_repeated_positions_add_up_in_order(dtype):
+    backend = minillm.backend.get_backend("cuda")
+    assert isinstance(backend, CuPyBackend)
+    rng = np.random.default_rng(0)
+    index, values = rng.integers(0, 4, 30), (rng.standard_normal((30, 3)) * 8).astype(dtype)
+    target = backend.from_host(np.ones((4, 3), dtype=dtype))
+    backend.scatter_add(target, backend.from_host(index), backend.from_host(values))
+    exact = np.ones((4, 3), dtype=np.float64)
+    np.add.at(exact, index, values.astype(np.float64))
+    np.testing.assert_allclose(target.get(), exact, rtol=2e-3 if dtype == np.float16 else 1e-5)
+    dw = backend.embedding_grad(backend.from_host(index), backend.from_host(values), 4)
+    np.testing.assert_allclose(dw.get(), exact - 1, rtol=2e-3 if dtype == np.float16 else 1e-5, atol=1e-2)
