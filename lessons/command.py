@@ -217,10 +217,11 @@ def do_generate(arguments: argparse.Namespace) -> int:
     generator = minillm.Generator().manual_seed(arguments.seed)
     if len(rows) == 1 and arguments.beams == 1:
         decoder, text = StreamingDecoder(tokenizer), ""
-        print(prompts[0] if arguments.label is None else "", end="", flush=True)
-        for step in generate_tokens(
+        steps = generate_tokens(
             model, rows, arguments.max_new_tokens, how, generator=generator, use_cache=not arguments.no_cache
-        ):
+        )
+        print(prompts[0] if arguments.label is None else "", end="", flush=True)
+        for step in steps:
             for token in step:
                 piece = decoder.push(token) if token is not None else ""
                 text += piece

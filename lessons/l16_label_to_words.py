@@ -131,7 +131,8 @@ class LabelLanguageTask:
 
     def sample(self, model: GPT) -> str:
         """Return one text for each label."""
-        return "\n".join(f"{label}: {text}" for label, text in write(model, self.tokenizer, self.labels).items())
+        texts = write(model, self.tokenizer, self.labels)
+        return "\n".join(f"{label}: {text}" for label, text in zip(self.labels, texts, strict=True))
 
 
 def collate(rows: Sequence[tuple[list[int], list[int]]]) -> tuple[np.ndarray, np.ndarray]:
@@ -156,8 +157,8 @@ def write(
     length: int = 40,
     seed: int = 0,
     how: Sampling | None = None,
-) -> dict[str, str]:
-    """Return a text by the model for each label."""
+) -> list[str]:
+    """Return a text by the model for each of the labels; a label that stands there twice gets two texts."""
     prompts = [tokenizer.encode(label_words(label)) for label in labels]
     rows = generate(
         model,
@@ -167,7 +168,7 @@ def write(
         generator=minillm.Generator().manual_seed(seed),
     )
     texts = [tokenizer.decode(row[len(p) :]) for row, p in zip(rows, prompts, strict=True)]
-    return {label: text.split(END)[0].strip() for label, text in zip(labels, texts, strict=True)}
+    return [text.split(END)[0].strip() for text in texts]
 
 
 # %% [markdown]
@@ -208,6 +209,16 @@ def classify(
     joint -= joint.max(axis=1, keepdims=True)
     p = np.exp(joint)
     return p / p.sum(axis=1, keepdims=True)
+
+
+def write_clearly(
+    model: GPT, tokenizer: Tokenizer, labels: Sequence[str], prior: np.ndarray, drafts: int = 8, seed: int = 0
+) -> dict[str, str]:
+    """Return a text for each label: the one of several drafts that Bayes' rule gives to the label most surely."""
+    texts = write(model, tokenizer, [label for label in labels for _ in range(drafts)], seed=seed)
+    p = classify(model, tokenizer, texts, labels, prior).reshape(len(labels), drafts, len(labels))
+    best = [int(p[y, :, y].argmax()) for y in range(len(labels))]
+    return {label: texts[y * drafts + best[y]] for y, label in enumerate(labels)}
 
 
 def label_prior(examples: Sequence[tuple[str, int]], n_labels: int) -> np.ndarray:
@@ -301,7 +312,7 @@ def finetune(
     result = {
         "test_accuracy": float((p.argmax(axis=1) == np.array([y for _, y in test])).mean()),
         "test_texts": len(test),
-        "samples": write(model, tokenizer, corpus.labels),
+        "samples": write_clearly(model, tokenizer, corpus.labels, prior),
     }
     (folder / "result.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     plot_curves(

@@ -7,6 +7,7 @@ cache=cache)``) each new token costs one step instead of a pass over the whole t
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -138,7 +139,7 @@ def generate_tokens(
     generator: Generator | None = None,
     use_cache: bool = True,
 ) -> Iterator[list[int | None]]:
-    """Yield the next token of every prompt, step by step.
+    """Return an iterator over the next token of every prompt, step by step.
 
     Prompts of different lengths run side by side: as long as a row is still inside its prompt, its next token is the
     prompt's own and ``None`` is yielded for it. No padding is needed.
@@ -159,38 +160,56 @@ def generate_tokens(
         ValueError: for an empty prompt or a negative ``max_new_tokens``.
         IndexError: for ids that the model does not know.
     """
-    how = how or Sampling()
     rows = [list(map(int, p)) for p in prompts]
-    _check_prompts(model, rows, max_new_tokens)
+    _check_prompts(model, rows, max_new_tokens)  # now, not when the first token is asked for
+    return _generate_tokens(model, rows, max_new_tokens, how or Sampling(), stop_tokens, generator, use_cache)
+
+
+@contextlib.contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """No graph and evaluation mode inside the block; both as they were after it."""
+    was_training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        if was_training:
+            model.train(True)
+
+
+def _generate_tokens(
+    model: Any,
+    rows: list[list[int]],
+    max_new_tokens: int,
+    how: Sampling,
+    stop_tokens: Sequence[int],
+    generator: Generator | None,
+    use_cache: bool,
+) -> Iterator[list[int | None]]:
     ends = [len(p) + max_new_tokens for p in rows]
     source = generator or default_generator
     reader = _Reader(model, len(rows), use_cache)
     stop, done = set(map(int, stop_tokens)), [max_new_tokens == 0] * len(rows)
     length = min(map(len, rows))
-    was_training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            while not all(done):
-                logits = reader.logits(np.array([r[:length] for r in rows], dtype=np.int64))
-                out: list[int | None] = [None] * len(rows)
-                for i, row in enumerate(rows):
-                    if length < len(row):
-                        continue  # still reading the prompt
-                    if done[i]:
-                        row.append(row[-1])  # keeps the batch rectangular; nobody sees it
-                        continue
-                    p = next_distribution(logits[i], np.asarray(row), how)
-                    token = int(p.argmax()) if how.temperature == 0 else _draw(p, source, i)
-                    row.append(token)
-                    out[i] = token
-                    done[i] = token in stop or len(row) >= ends[i]
-                length += 1
-                if any(t is not None for t in out):
-                    yield out
-    finally:
-        if was_training:
-            model.train(True)
+    while not all(done):
+        with _evaluating(model):  # not around the yield: the caller may train between two tokens
+            logits = reader.logits(np.array([r[:length] for r in rows], dtype=np.int64))
+        out: list[int | None] = [None] * len(rows)
+        for i, row in enumerate(rows):
+            if length < len(row):
+                continue  # still reading the prompt
+            if done[i]:
+                row.append(row[-1])  # keeps the batch rectangular; nobody sees it
+                continue
+            p = next_distribution(logits[i], np.asarray(row), how)
+            token = int(p.argmax()) if how.temperature == 0 else _draw(p, source, i)
+            row.append(token)
+            out[i] = token
+            done[i] = token in stop or len(row) >= ends[i]
+        length += 1
+        if any(t is not None for t in out):
+            yield out
 
 
 def _draw(p: np.ndarray, source: Generator, row: int) -> int:
@@ -247,7 +266,7 @@ def generate(
     single = bool(prompts) and not isinstance(prompts[0], (list, tuple, np.ndarray))
     batch: list[Any] = [prompts] if single else list(prompts)
     rows = [list(map(int, p)) for p in batch]
-    if num_beams > 1:
+    if num_beams != 1:
         rows = [
             beam_search(model, r, max_new_tokens, num_beams, stop_tokens=stop_tokens, use_cache=use_cache)[0]
             for r in rows
@@ -296,45 +315,39 @@ def beam_search(
     scores = np.full(num_beams, -np.inf)
     scores[0] = 0.0  # all beams are equal at first: let one of them speak
     finished: list[tuple[float, float, list[int]]] = []
-    was_training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            for step in range(1, max_new_tokens + 1):
-                logits = reader.logits(beams).astype(np.float64)
-                shifted = logits - logits.max(axis=1, keepdims=True)
-                log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-                total = scores[:, None] + log_p
-                vocab = total.shape[1]
-                best = np.argsort(-total, axis=None, kind="stable")[: 2 * num_beams]
-                kept_rows: list[int] = []
-                kept_tokens: list[int] = []
-                kept_scores: list[float] = []
-                for flat in best.tolist():
-                    row, token, score = flat // vocab, flat % vocab, float(total.flat[flat])
-                    if not math.isfinite(score):
-                        continue
-                    if token in stop:
-                        finished.append((score / step**length_penalty, score, [*beams[row].tolist(), token]))
-                    elif len(kept_rows) < num_beams:
-                        kept_rows.append(row)
-                        kept_tokens.append(token)
-                        kept_scores.append(score)
-                if not kept_rows:
-                    break
-                while len(kept_rows) < num_beams:  # fewer live continuations than beams: fill up with dead ones
-                    kept_rows.append(kept_rows[0])
-                    kept_tokens.append(kept_tokens[0])
-                    kept_scores.append(-np.inf)
-                rows = np.array(kept_rows)
-                reader.reorder(rows)
-                beams = np.concatenate([beams[rows], np.array(kept_tokens)[:, None]], axis=1)
-                scores = np.array(kept_scores)
-                if len(finished) >= num_beams and max(f[0] for f in finished) >= scores.max() / step**length_penalty:
-                    break
-    finally:
-        if was_training:
-            model.train(True)
+    with _evaluating(model):
+        for step in range(1, max_new_tokens + 1):
+            logits = reader.logits(beams).astype(np.float64)
+            shifted = logits - logits.max(axis=1, keepdims=True)
+            log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+            total = scores[:, None] + log_p
+            vocab = total.shape[1]
+            best = np.argsort(-total, axis=None, kind="stable")[: 2 * num_beams]
+            kept_rows: list[int] = []
+            kept_tokens: list[int] = []
+            kept_scores: list[float] = []
+            for flat in best.tolist():
+                row, token, score = flat // vocab, flat % vocab, float(total.flat[flat])
+                if not math.isfinite(score):
+                    continue
+                if token in stop:
+                    finished.append((score / step**length_penalty, score, [*beams[row].tolist(), token]))
+                elif len(kept_rows) < num_beams:
+                    kept_rows.append(row)
+                    kept_tokens.append(token)
+                    kept_scores.append(score)
+            if not kept_rows:
+                break
+            while len(kept_rows) < num_beams:  # fewer live continuations than beams: fill up with dead ones
+                kept_rows.append(kept_rows[0])
+                kept_tokens.append(kept_tokens[0])
+                kept_scores.append(-np.inf)
+            rows = np.array(kept_rows)
+            reader.reorder(rows)
+            beams = np.concatenate([beams[rows], np.array(kept_tokens)[:, None]], axis=1)
+            scores = np.array(kept_scores)
+            if len(finished) >= num_beams and max(f[0] for f in finished) >= scores.max() / step**length_penalty:
+                break
     for row, score in zip(beams.tolist(), scores.tolist(), strict=True):
         new = len(row) - len(start)
         if math.isfinite(score):

@@ -68,7 +68,7 @@ def test_greedy_is_the_argmax_and_does_not_draw():
             assert ids[t] == int(model(minillm.tensor([ids[:t]]))[0, -1].argmax())
 
 
-logits = st.lists(st.floats(-50, 50), min_size=1, max_size=20).map(np.array)
+logits = st.lists(st.floats(-50, 50), min_size=1, max_size=20).map(lambda v: np.round(v, 6))
 
 
 @given(logits, st.floats(0.05, 5), st.integers(1, 25), st.floats(0.05, 1))
@@ -194,3 +194,14 @@ def test_a_prompt_longer_than_the_context_warns_and_works():
     with pytest.warns(UserWarning, match="the model reads 12"):
         assert len(generate(model, [1] * 20, 3)) == 23
     assert generate(model, [1, 2], 0) == [1, 2]
+
+
+def test_streaming_leaves_the_modes_of_its_caller_alone():
+    model = make_model()
+    model.train()
+    for _ in generate_tokens(model, [[1, 2]], 3):
+        assert minillm.is_grad_enabled() and model.training
+    with pytest.raises(ValueError, match="max_new_tokens"):
+        generate_tokens(model, [[1]], -1)  # at the call, before a token is asked for
+    with pytest.raises(ValueError, match="num_beams"):
+        generate(model, [1], 3, num_beams=0)

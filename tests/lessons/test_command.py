@@ -1,0 +1,229 @@
+"""The command `minillm` as a user meets it: what it makes, and what it says to bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from lessons.__main__ import main
+
+TINY = "--quiet --size tiny --block-size 16 --vocab-size 300 --batch-size 4 --steps 6 --eval-every 3".split()
+
+
+def words(n: int, seed: int) -> str:
+    """Return n random words in paragraphs: a text of the test's own."""
+    rng = random.Random(seed)
+    known = ["".join(rng.choices("abcdefghijklmnop", k=rng.randint(1, 8))) for _ in range(300)]
+    return "\n\n".join(" ".join(rng.choices(known, k=40)) + "." for _ in range(n // 40))
+
+
+def table(path: Path, rows: list[tuple[str, str]], header: tuple[str, str] = ("text", "label")) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as f:
+        csv.writer(f).writerows([header, *rows])
+    return path
+
+
+def labelled(n: int) -> list[tuple[str, str]]:
+    rng = random.Random(0)
+    return [(f"{rng.choice('abc')}{i} {'warm sun' if i % 2 else 'cold ice'} {i}", ("cold", "warm")[i % 2])
+            for i in range(n)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text, a table, a pretrained run, a classifier and a writer, all made by the command."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "text.txt").write_text(words(6000, 0), encoding="utf-8")
+    table(folder / "topics.csv", labelled(120))
+    few = "--quiet --steps 4 --eval-every 2 --batch-size 8".split()
+    text, data = str(folder / "text.txt"), str(folder / "topics.csv")
+    assert main(["pretrain", "--text", text, "--out", str(folder / "run"), *TINY]) == 0
+    run = str(folder / "run")
+    assert main(["finetune", run, "--data", data, "--out", str(folder / "classifier"), *few]) == 0
+    assert main(["finetune", run, "--data", data, "--task", "generate", "--out", str(folder / "writer"), *few]) == 0
+    return folder
+
+
+# --- what it makes
+def test_a_run_folder_is_complete(home: Path) -> None:
+    for run in ("run", "classifier", "writer"):
+        made = {p.name for p in (home / run).iterdir()}
+        wanted = {"config.json", "manifest.json", "metrics.jsonl", "checkpoints", "curves.png", "curves.svg"}
+        assert wanted | {"tokenizer.json", "result.json"} <= made
+        assert all(json.loads(line) for line in (home / run / "metrics.jsonl").read_text("utf-8").splitlines())
+    assert (home / "run" / "samples.txt").read_text("utf-8").strip()
+    result = json.loads((home / "run" / "result.json").read_text("utf-8"))
+    assert {"loss", "bits_per_byte", "baselines", "steps"} <= set(result)
+    assert [g["order"] for g in result["baselines"]["ngram"]] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_generate_is_a_function_of_the_seed_and_not_of_the_cache(home: Path, capsys: pytest.CaptureFixture) -> None:
+    texts = []
+    for more in ([], [], ["--no-cache"], ["--seed", "1"]):
+        assert main(["generate", str(home / "run"), "--prompt", "abc", "--max-new-tokens", "12", *more]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] == texts[2] != texts[3]
+    assert texts[0].startswith("abc")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--temperature", "0"],
+        ["--top-k", "5", "--top-p", "0.9", "--repetition-penalty", "1.2"],
+        ["--beams", "3"],
+        ["--prompt", "a", "--prompt", "longer than b"],
+        ["--stop", "a"],
+        ["--max-new-tokens", "0"],
+    ],
+)
+def test_ways_to_generate(home: Path, options: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert main(["generate", str(home / "run"), "--max-new-tokens", "8", *options]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_a_label_writes(home: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["generate", str(home / "writer"), "--label", "cold", "--max-new-tokens", "5"]) == 0
+    assert "Topic:" not in capsys.readouterr().out
+
+
+def test_evaluate_stands_beside_its_baselines(home: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["evaluate", str(home / "run")]) == 0
+    out = capsys.readouterr().out
+    result = json.loads((home / "run" / "result.json").read_text("utf-8"))
+    assert f"{result['bits_per_byte']:.4f} bits per byte" in out and "gzip" in out and "7:" in out
+    assert main(["evaluate", str(home / "classifier")]) == 0
+    result = json.loads((home / "classifier" / "result.json").read_text("utf-8"))
+    assert f"{result['test_accuracy']:.3f}" in (out := capsys.readouterr().out) and "naive Bayes" in out
+    assert main(["evaluate", str(home / "classifier"), "--data", str(home / "topics.csv")]) == 0
+
+
+def test_plot_lays_runs_over_each_other(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["plot", str(home / "run"), str(home / "run"), "--out", str(tmp_path / "both")]) == 0
+    assert {p.name for p in tmp_path.iterdir()} >= {"both.png", "both.svg"}
+    assert str(tmp_path / "both.png") in capsys.readouterr().out
+
+
+def test_lessons_are_listed_and_run(capsys: pytest.CaptureFixture) -> None:
+    assert main(["lessons"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line[:2] for line in listed] == ["08", "11", "12", "15", "16"]
+
+
+# --- bad input: exit status 2, one line that names the thing, nothing left behind
+def bad(command: str, say: str) -> tuple[str, str]:
+    return command, say
+
+
+BAD = [
+    bad("pretrain --text {tmp}/missing.txt", "missing.txt"),
+    bad("pretrain --text {tmp}/empty.txt", "empty.txt"),
+    bad("pretrain --text {tmp}/latin1.txt", "UTF-8"),
+    bad("pretrain --text {tmp}/medium.txt --block-size 512", "512"),
+    bad("pretrain --text {tmp}/short.txt", "short.txt"),
+    bad("pretrain --text {tmp}/nothing", "nothing"),
+    bad("pretrain --text {home}/text.txt --n-embd 30 --n-head 4", "n_embd"),
+    bad("pretrain --text {home}/text.txt --lr -1", "lr"),
+    bad("pretrain --text {home}/text.txt --lr nan", "lr"),
+    bad("pretrain --text {home}/text.txt --steps -5", "steps"),
+    bad("pretrain --text {home}/text.txt --batch-size 0", "batch_size"),
+    bad("pretrain --text {home}/text.txt --dropout 1.5", "dropout"),
+    bad("pretrain --text {home}/text.txt --vocab-size 10", "vocab"),
+    bad("pretrain --text {home}/text.txt --minutes -1", "minutes"),
+    bad("pretrain --text {home}/text.txt --device cuda", "cpu"),
+    bad("pretrain --text {home}/text.txt --out {tmp}/empty.txt/below", "empty.txt"),
+    bad("pretrain --text {home}/text.txt --out {home}/run", "--force"),
+    bad("finetune {tmp}/no-run", "no-run"),
+    bad("finetune {tmp}/nothing", "nothing"),
+    bad("finetune {home}/run --data {tmp}/missing.csv", "missing.csv"),
+    bad("finetune {home}/run --data {tmp}/empty.csv", "empty.csv"),
+    bad("finetune {home}/run --data {tmp}/latin1.csv", "UTF-8"),
+    bad("finetune {home}/run --data {tmp}/ragged.csv", "ragged.csv:3"),
+    bad("finetune {home}/run --data {tmp}/header.csv", "header.csv"),
+    bad("finetune {home}/run --data {home}/topics.csv --text-column body", "body"),
+    bad("finetune {home}/run --data {home}/topics.csv --label-column topic", "topic"),
+    bad("finetune {home}/run --data {home}/topics.csv --validation {tmp}/unknown-label.csv", "hot"),
+    bad("finetune {home}/run --data {tmp}/bad.jsonl", "bad.jsonl:2"),
+    bad("finetune {home}/run --data {home}/topics.csv --lr 0", "lr"),
+    bad("finetune {home}/run --data {home}/topics.csv --device cuda", "cpu"),
+    bad("finetune {home}/classifier --data {home}/topics.csv", "classifier"),
+    bad("generate {tmp}/no-run", "no-run"),
+    bad("generate {home}/run --temperature -1", "temperature"),
+    bad("generate {home}/run --temperature nan", "temperature"),
+    bad("generate {home}/run --top-k 0", "top_k"),
+    bad("generate {home}/run --top-p 0", "top_p"),
+    bad("generate {home}/run --beams 0", "beams"),
+    bad("generate {home}/run --max-new-tokens -1", "max_new_tokens"),
+    bad("generate {home}/run --label cold", "--label"),
+    bad("generate {home}/writer --label hot", "cold, warm"),
+    bad("generate {home}/run --prompt=", "--prompt"),
+    bad("generate {home}/classifier", "classifier"),
+    bad("generate {home}/run --device cuda", "cpu"),
+    bad("evaluate {home}/run --text {tmp}/missing.txt", "missing.txt"),
+    bad("evaluate {home}/run --text {tmp}/short.txt", "short.txt"),
+    bad("evaluate {home}/classifier --data {tmp}/unknown-label.csv", "hot"),
+    bad("plot {tmp}/no-run", "no-run"),
+    bad("plot {home}/run --metric beauty", "beauty"),
+    bad("plot {home}/run --out {tmp}/empty.txt/curves", "empty.txt"),
+    bad("resume {tmp}/no-run", "no-run"),
+    bad("demo --minutes 0", "minutes"),
+    bad("demo --minutes nan", "minutes"),
+    bad("demo --out {tmp}/empty.txt/below", "empty.txt"),
+    bad("demo --device cuda", "cpu"),
+    bad("run 99", "99"),
+]
+
+
+@pytest.fixture
+def corpus_of_bad_files(tmp_path: Path) -> Path:
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "empty.csv").write_bytes(b"")
+    (tmp_path / "latin1.txt").write_bytes("caf\u00e9 ".encode("latin-1") * 500)
+    (tmp_path / "latin1.csv").write_bytes("text,label\ncaf\u00e9,a\n".encode("latin-1"))
+    (tmp_path / "short.txt").write_text("Only a few words.", encoding="utf-8")
+    (tmp_path / "medium.txt").write_text(words(800, 1), encoding="utf-8")
+    (tmp_path / "ragged.csv").write_text("text,label\nfine,a\nnot,so,fine\n", encoding="utf-8")
+    (tmp_path / "header.csv").write_text("text,label\n", encoding="utf-8")
+    table(tmp_path / "unknown-label.csv", [("a day", "hot"), ("a night", "cold")])
+    (tmp_path / "bad.jsonl").write_text('{"text": "a", "label": "b"}\n{"text": \n', encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("command", "say"), BAD, ids=[c for c, _ in BAD])
+def test_bad_input(
+    command: str, say: str, home: Path, corpus_of_bad_files: Path, capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    tmp = corpus_of_bad_files
+    monkeypatch.chdir(tmp)
+    argv = [a.format(home=home, tmp=tmp) for a in command.split()]
+    makes = argv[0] in ("pretrain", "finetune", "demo")
+    if makes:
+        argv += ["--quiet"] if "--out" in argv else ["--quiet", "--out", str(tmp / "out")]
+    if argv[0] == "pretrain":
+        usual = dict(zip(TINY[1::2], TINY[2::2], strict=True))
+        argv += [a for k, v in usual.items() if k not in argv for a in (k, v)]
+    before = {p: p.stat().st_mtime_ns for p in [*tmp.rglob("*"), *home.rglob("*")]}
+    assert main(argv) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and say in said.err and "Traceback" not in said.err, said.err
+    assert said.out == ""
+    assert {p: p.stat().st_mtime_ns for p in [*tmp.rglob("*"), *home.rglob("*")]} == before
+
+
+@pytest.mark.parametrize("argv", [["pretrain", "--widht", "3"], ["fly"], [], ["pretrain", "--steps", "many"]])
+def test_unknown_words_are_refused(argv: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert "usage: minillm" in capsys.readouterr().err
+
+
+def test_debug_shows_where(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no-text"):
+        main(["pretrain", "--debug", "--text", str(tmp_path / "no-text"), "--out", str(tmp_path / "out")])
