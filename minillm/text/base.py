@@ -145,7 +145,7 @@ class Tokenizer(ABC):
         path = Path(path)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number too long, too deep
             raise ValueError(f"{path}: not a tokenizer file: {error}") from None
         try:
             return Tokenizer.from_dict(content)
@@ -161,15 +161,18 @@ class Tokenizer(ABC):
         """
         if not isinstance(content, dict):
             raise ValueError(f"expected an object with 'version' and 'type', got {type(content).__name__}")
-        if content.get("version") != VERSION:
+        if type(content.get("version")) is not int or content["version"] != VERSION:  # 1.0 and true equal 1
             raise ValueError(f"version: expected {VERSION}, got {content.get('version')!r}")
         kind = content.get("type")
         if not isinstance(kind, str) or kind not in _KINDS:
             raise ValueError(f"type: expected one of {sorted(_KINDS)}, got {kind!r}")
         made = _KINDS[kind]._from_content(content)
         special = content.get("special_tokens")
-        if not isinstance(special, dict) or not all(type(i) is int and name for name, i in special.items()):
+        if not isinstance(special, dict) or not all(
+            isinstance(name, str) and type(i) is int for name, i in special.items()
+        ):
             raise ValueError("special_tokens: expected names with ids")
+        numbered(special, made.base_size)  # checks the names
         expected = list(range(made.base_size, made.base_size + len(special)))
         if sorted(special.values()) != expected:
             raise ValueError(f"special_tokens: expected the ids {expected}, got {sorted(special.values())}")
@@ -177,8 +180,12 @@ class Tokenizer(ABC):
         return made
 
 
-def check_surrogates(text: str) -> None:
+def check_surrogates(text: str, where: str = "text") -> None:
     """Refuse half of a surrogate pair, which no UTF-8 can hold.
+
+    Args:
+        text: any text.
+        where: what the text is, for the message.
 
     Raises:
         ValueError: naming its position.
@@ -187,7 +194,7 @@ def check_surrogates(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"position {error.start}: {text[error.start]!r} is half of a surrogate pair and no character; "
+            f"{where}: position {error.start}: {text[error.start]!r} is half of a surrogate pair and no character; "
             "read the text with errors='replace', or remove it"
         ) from None
 
@@ -196,11 +203,12 @@ def numbered(special_tokens: Iterable[str], first: int) -> dict[str, int]:
     """Return ids for special tokens, from ``first`` on.
 
     Raises:
-        ValueError: if one is empty or occurs twice.
+        ValueError: if one is empty, occurs twice, or holds half of a surrogate pair.
     """
     names = list(special_tokens)
     if len(set(names)) != len(names) or not all(names):
         raise ValueError(f"special_tokens: expected different, non-empty names, got {names}")
+    check_surrogates("".join(names), "special_tokens")
     return {name: first + i for i, name in enumerate(names)}
 
 
@@ -219,5 +227,6 @@ def check_tokens(content: dict[str, Any], key: str = "tokens") -> list[str]:
             raise ValueError(f"{key}[{i}]: expected a text, got {token!r}")
         if token in seen:
             raise ValueError(f"{key}[{i}]: {token!r} is there already, at {seen[token]}")
+        check_surrogates(token, f"{key}[{i}]")
         seen[token] = i
     return tokens

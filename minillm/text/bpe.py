@@ -129,7 +129,7 @@ class ByteBPETokenizer(Tokenizer):
 
     def token_text(self, id: int) -> str:
         """Return what an id stands for, to be looked at."""
-        return self._bytes[id].decode("utf-8", "replace")
+        return self.decode([id])
 
     def _encode_plain(self, text: str) -> list[int]:
         cache, ids = self._cache, []

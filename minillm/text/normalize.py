@@ -19,8 +19,9 @@ class Normalizer:
     """The steps, in this order; ``normalizer(text)`` takes them.
 
     Attributes:
-        nfc: Unicode's composed form, so that an accented letter is one character however it was typed.
         lowercase: no capital letters.
+        nfc: Unicode's composed form, so that an accented letter is one character however it was typed. After lower
+            case, since some letters have a composed form only there.
         strip_punctuation: characters of Unicode's punctuation and symbol categories become spaces.
         fold_whitespace: runs of white space become one space, or one line break if there was one.
 
@@ -28,16 +29,16 @@ class Normalizer:
     'hello world '
     """
 
-    nfc: bool = False
     lowercase: bool = False
+    nfc: bool = False
     strip_punctuation: bool = False
     fold_whitespace: bool = False
 
     def __call__(self, text: str) -> str:
-        if self.nfc:
-            text = unicodedata.normalize("NFC", text)
         if self.lowercase:
             text = text.lower()
+        if self.nfc:
+            text = unicodedata.normalize("NFC", text)
         if self.strip_punctuation:
             marks = {c for c in set(text) if unicodedata.category(c)[0] in "PS"}
             text = text.translate({ord(c): " " for c in marks})

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from minillm.text.base import Tokenizer, check_tokens, numbered
+from minillm.text.base import Tokenizer, check_surrogates, check_tokens, numbered
 from minillm.text.normalize import split_words
 
 UNKNOWN = "<unk>"
@@ -36,8 +36,9 @@ class CharTokenizer(Tokenizer):
         """Return a tokenizer of the characters in a text, in the order of their code points.
 
         Raises:
-            ValueError: if there is no text.
+            ValueError: if there is no text, or half of a surrogate pair in it.
         """
+        check_surrogates(text)
         if not text:
             raise ValueError("train: no text to learn characters from")
         return cls(sorted(set(text)), special_tokens)
@@ -96,8 +97,9 @@ class WordTokenizer(Tokenizer):
             min_count: leave out words that are rarer.
 
         Raises:
-            ValueError: if there is no text, or no room for a word.
+            ValueError: if there is no text, half of a surrogate pair in it, or no room for a word.
         """
+        check_surrogates(text)
         counts = Counter(split_words(text))
         if not counts:
             raise ValueError("train: no text to learn words from")
