@@ -112,7 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a console that cannot show a character shows its number
     try:
-        return _run(arguments)
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -129,6 +131,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return handler(arguments)
     try:
         return handler(arguments)
+    except BrokenPipeError:
+        raise
     except command.Stopped as stop:
         print(stop, file=sys.stderr)
         return stop.status

@@ -35,9 +35,9 @@ INPUT_ERRORS = (ValueError, OSError, IndexError, CheckpointError, RuntimeError, 
 class Stopped(Exception):
     """A run was stopped and saved; the message says how to go on."""
 
-    def __init__(self, stop: Interrupted, folder: Path) -> None:
-        super().__init__(f"{stop}; saved. Go on with: minillm resume {folder}")
-        self.status = 128 + stop.signal
+    def __init__(self, how: str, status: int, folder: Path) -> None:
+        super().__init__(f"{how}; saved. Go on with: minillm resume {folder}")
+        self.status = status
 
 
 def one_line(error: BaseException) -> str:
@@ -74,8 +74,11 @@ class run_in:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Interrupted):
-            raise Stopped(error, self.folder) from None
-        if error is not None and not self.existed and not list(self.folder.glob("**/step-*.safetensors")):
+            raise Stopped(str(error), 128 + error.signal, self.folder) from None
+        saved = any(self.folder.glob("**/step-*.safetensors"))
+        if isinstance(error, KeyboardInterrupt) and saved:  # between two stages, or while the result is measured
+            raise Stopped("stopped", 130, self.folder) from None
+        if error is not None and not self.existed and not saved:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -112,9 +112,9 @@ class Trainer:
         self._started = time.perf_counter() - self.seconds
         self._training_seconds = 0.0
         first = self.step
-        if self.step % self.config.eval_every == 0 and not self._evaluated():
-            self._evaluate()  # also where a run was stopped between a step and its evaluation
         with _StopSignals(self), Progress(self.title, self.total_steps, self.step) as bar:
+            if self.step % self.config.eval_every == 0 and not self._evaluated():
+                self._evaluate()  # also where a run was stopped between a step and its evaluation
             while self.step < self.total_steps and not self.stopper.should_stop:
                 before = time.perf_counter()
                 loss, norm, predictions = self._train_step()

@@ -1,0 +1,94 @@
+"""The command as a process: how soon it answers, how it is stopped, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lessons.__main__ import main
+from tests.lessons.test_command import words
+
+MINILLM = [sys.executable, "-m", "lessons"]
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = "demo pretrain finetune generate evaluate plot resume lessons run".split()
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **more}
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_imports_nothing_heavy(command: str) -> None:
+    # Why modules and not seconds: a clock on a shared machine says nothing. These are what takes the time.
+    code = (
+        "import sys; from lessons.__main__ import main\n"
+        f"try: main({[command, '--help'] if command else ['--help']!r})\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "print('heavy:', sorted({'numpy', 'minillm', 'matplotlib', 'tqdm', 'safetensors'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True, cwd=ROOT
+    )
+    assert done.stdout.endswith("heavy: []\n")
+    assert "usage: minillm" in done.stdout
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    process = subprocess.Popen(
+        [*MINILLM, "lessons"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), cwd=ROOT
+    )
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    with process.stderr as errors:
+        assert errors.read() == b""
+    assert process.wait() == 0
+
+
+def test_an_old_console_gets_escapes_instead_of_an_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*MINILLM, "pretrain", "--text", str(tmp_path / "caf\u00e9.txt")],
+        capture_output=True, env=environment(PYTHONIOENCODING="ascii"), cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert rb"caf\xe9.txt: there is no such file" in done.stderr and b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no POSIX signals to send to a child process")
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_how_to_go_on_and_goes_on(sent: signal.Signals, status: int, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(words(4000, 0), encoding="utf-8")
+    options = "--size tiny --block-size 16 --vocab-size 300 --batch-size 4 --eval-every 5 --quiet".split()
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [*MINILLM, "pretrain", "--text", str(tmp_path / "text.txt"), "--out", str(run), "--minutes", "10", *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=tmp_path,
+    )  # fmt: skip
+    metrics = run / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and "val_loss" in metrics.read_text("utf-8")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == status, err
+    said = [line for line in err.splitlines() if "minillm resume" in line]
+    assert len(said) == 1 and "Traceback" not in err, err
+    told = re.search(r"after step (\d+).*minillm resume (\S+)", said[0])
+    assert told and Path(told[2]) == run
+    stopped_at = int(told[1])
+
+    config = json.loads((run / "config.json").read_text("utf-8"))
+    config["training"]["minutes"] = 1e-3  # its time is over as soon as it looks at the clock
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert main(["resume", str(run), "--quiet"]) == 0
+    steps = [json.loads(line)["step"] for line in metrics.read_text("utf-8").splitlines()]
+    assert steps == sorted(steps) and steps[-1] > stopped_at
+    assert (run / "result.json").exists()
