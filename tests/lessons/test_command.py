@@ -54,9 +54,9 @@ def test_a_run_folder_is_complete(home: Path) -> None:
         made = {p.name for p in (home / run).iterdir()}
         wanted = {"config.json", "manifest.json", "metrics.jsonl", "checkpoints", "curves.png", "curves.svg"}
         assert wanted | {"tokenizer.json", "result.json"} <= made
-        assert all(json.loads(line) for line in (home / run / "metrics.jsonl").read_text("utf-8").splitlines())
-    assert (home / "run" / "samples.txt").read_text("utf-8").strip()
-    result = json.loads((home / "run" / "result.json").read_text("utf-8"))
+        assert all(json.loads(line) for line in (home / run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (home / "run" / "samples.txt").read_text(encoding="utf-8").strip()
+    result = json.loads((home / "run" / "result.json").read_text(encoding="utf-8"))
     assert {"loss", "bits_per_byte", "baselines", "steps"} <= set(result)
     assert [g["order"] for g in result["baselines"]["ngram"]] == [1, 2, 3, 4, 5, 6, 7]
 
@@ -94,10 +94,10 @@ def test_a_label_writes(home: Path, capsys: pytest.CaptureFixture) -> None:
 def test_evaluate_stands_beside_its_baselines(home: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["evaluate", str(home / "run")]) == 0
     out = capsys.readouterr().out
-    result = json.loads((home / "run" / "result.json").read_text("utf-8"))
+    result = json.loads((home / "run" / "result.json").read_text(encoding="utf-8"))
     assert f"{result['bits_per_byte']:.4f} bits per byte" in out and "gzip" in out and "7:" in out
     assert main(["evaluate", str(home / "classifier")]) == 0
-    result = json.loads((home / "classifier" / "result.json").read_text("utf-8"))
+    result = json.loads((home / "classifier" / "result.json").read_text(encoding="utf-8"))
     assert f"{result['test_accuracy']:.3f}" in (out := capsys.readouterr().out) and "naive Bayes" in out
     assert main(["evaluate", str(home / "classifier"), "--data", str(home / "topics.csv")]) == 0
 

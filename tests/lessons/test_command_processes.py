@@ -73,7 +73,7 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(sent: signal.Signals, statu
     )  # fmt: skip
     metrics = run / "metrics.jsonl"
     deadline = time.monotonic() + 60
-    while not (metrics.exists() and "val_loss" in metrics.read_text("utf-8")):
+    while not (metrics.exists() and "val_loss" in metrics.read_text(encoding="utf-8")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
     process.send_signal(sent)
@@ -85,10 +85,10 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(sent: signal.Signals, statu
     assert told and Path(told[2]) == run
     stopped_at = int(told[1])
 
-    config = json.loads((run / "config.json").read_text("utf-8"))
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     config["training"]["minutes"] = 1e-3  # its time is over as soon as it looks at the clock
     (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert main(["resume", str(run), "--quiet"]) == 0
-    steps = [json.loads(line)["step"] for line in metrics.read_text("utf-8").splitlines()]
+    steps = [json.loads(line)["step"] for line in metrics.read_text(encoding="utf-8").splitlines()]
     assert steps == sorted(steps) and steps[-1] > stopped_at
     assert (run / "result.json").exists()

@@ -138,7 +138,7 @@ def test_ids_agree_with_the_package_tokenizers(corpus: list[str], text: str) -> 
 
 
 # --- training that cannot give what is asked -------------------------------------------------------------------------
-@pytest.mark.parametrize("corpus", ["", [], [""], iter(())], ids=str)
+@pytest.mark.parametrize("corpus", ["", [], [""], iter(())], ids=["str", "list", "empty", "iterator"])
 def test_no_text_is_refused(corpus: Any) -> None:
     with pytest.raises(ValueError, match="no text"):
         ByteBPETokenizer.train(corpus, 300)
