@@ -10,6 +10,7 @@ from minillm.backend.device import bool_ as bool
 from minillm.backend.device import (
     device,
     double,
+    finfo,
     float16,
     float32,
     float64,
@@ -120,6 +121,7 @@ __all__ = [
     "expand",
     "expm1",
     "eye",
+    "finfo",
     "flatten",
     "flip",
     "float",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.backend.device import device
+from minillm.backend.device import device, is_floating
 from minillm.backend.random import Generator
 from minillm.backend.special import erf
 
@@ -65,7 +65,10 @@ class Backend:
 
     # --- primitives that array libraries spell or treat differently ------------------------------------------------
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        """Matrix product of the last two axes, broadcast over the others."""
+        """Matrix product of the last two axes, broadcast over the others; types of 16 bits are summed in float32."""
+        if a.dtype.itemsize == 2 and is_floating(a.dtype) and out is None:
+            product = self.xp.matmul(a.astype(np.float32), b.astype(np.float32))
+            return self.xp.asarray(product, dtype=a.dtype)
         return self.xp.matmul(a, b, out=out)
 
     def erf(self, x: Array) -> Array:

@@ -42,6 +42,16 @@ def is_floating(dtype: np.dtype) -> bool:
     return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
+def finfo(dtype: Any = None) -> Any:
+    """Return the limits of a floating type: ``max``, ``min``, ``eps``, ``tiny``, ``bits``."""
+    dtype = get_default_dtype() if dtype is None else np.dtype(dtype)
+    if dtype.name == "bfloat16":
+        import ml_dtypes
+
+        return ml_dtypes.finfo(dtype)
+    return np.finfo(dtype)
+
+
 class device:
     """A place where arrays live: ``device("cpu")``, ``device("cuda")``, ``device("cuda:1")``.
 

@@ -134,6 +134,10 @@ def promote(what: str, *operands: Any, to_float: bool = False) -> list[Any]:
     common = result_type(*found)
     if to_float and not is_floating(common):
         common = get_default_dtype()
+    if common.name == "bfloat16":
+        # Trap: to NumPy a Python number is not weak beside ml_dtypes' bfloat16; it would make the result a float32.
+        xp = backend_of(next(x for x in found if isinstance(x, Tensor)).array).xp
+        return [cast(x, common) if isinstance(x, Tensor) else xp.asarray(x, dtype=common) for x in found]
     return [cast(x, common) if isinstance(x, Tensor) else x for x in found]
 
 

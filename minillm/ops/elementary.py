@@ -12,6 +12,7 @@ from typing import Any
 
 from minillm.autograd import Function
 from minillm.backend import Array
+from minillm.backend.device import finfo, is_floating
 from minillm.ops.common import operand, promote
 from minillm.tensor import Tensor
 
@@ -349,7 +350,7 @@ def erf(input: Tensor) -> Tensor:
 
 # --- staircases: their gradient is 0 --------------------------------------------------------------------------------
 class Floor(Elementwise):
-    formula = staticmethod(lambda xp, x: xp.floor(x) if x.dtype.kind == "f" else x.copy())
+    formula = staticmethod(lambda xp, x: xp.floor(x) if is_floating(x.dtype) else x.copy())
     slope = staticmethod(lambda xp, x: 0)
 
 
@@ -359,7 +360,7 @@ def floor(input: Tensor) -> Tensor:
 
 
 class Ceil(Elementwise):
-    formula = staticmethod(lambda xp, x: xp.ceil(x) if x.dtype.kind == "f" else x.copy())
+    formula = staticmethod(lambda xp, x: xp.ceil(x) if is_floating(x.dtype) else x.copy())
     slope = staticmethod(lambda xp, x: 0)
 
 
@@ -369,7 +370,7 @@ def ceil(input: Tensor) -> Tensor:
 
 
 class Trunc(Elementwise):
-    formula = staticmethod(lambda xp, x: xp.trunc(x) if x.dtype.kind == "f" else x.copy())
+    formula = staticmethod(lambda xp, x: xp.trunc(x) if is_floating(x.dtype) else x.copy())
     slope = staticmethod(lambda xp, x: 0)
 
 
@@ -383,7 +384,7 @@ class Round(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Array, *, decimals: int) -> Array:
-        return ctx.xp.round(x, decimals) if x.dtype.kind == "f" else x.copy()
+        return ctx.xp.round(x, decimals) if is_floating(x.dtype) else x.copy()
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
@@ -432,9 +433,7 @@ def nan_to_num(input: Tensor, nan: float = 0.0, posinf: float | None = None, neg
     """Replace NaN, inf and -inf by numbers (the largest and smallest there are, if not given); 0 gradient there."""
     if input.dtype.kind in "iub":
         return input.clone()
-    import numpy as np
-
-    limits = np.finfo(input.dtype)
+    limits = finfo(input.dtype)
     high = float(limits.max) if posinf is None else posinf
     low = float(limits.min) if neginf is None else neginf
     from minillm.ops.arithmetic import where

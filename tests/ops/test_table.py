@@ -40,7 +40,11 @@ def in_lists(value, convert):
 
 
 def prepared(args, convert_array, dtype):
-    return [in_lists(a, lambda x: convert_array(x.astype(dtype) if is_float(x) else x)) for a in args]
+    def typed(x):
+        with np.errstate(over="ignore"):  # a sample may be too large for a small type
+            return x.astype(dtype) if is_float(x) else x
+
+    return [in_lists(a, lambda x: convert_array(typed(x))) for a in args]
 
 
 def plain(kwargs, convert_array, dtype):
