@@ -7,7 +7,7 @@ from typing import Any
 
 from minillm import ops
 from minillm.backend import backend_of, get_backend
-from minillm.backend.device import get_default_dtype
+from minillm.backend.device import get_default_dtype, is_floating
 from minillm.nn import init
 from minillm.nn.layers import Linear
 from minillm.nn.module import Module
@@ -18,6 +18,8 @@ from minillm.tensor import Tensor
 class KVCache:
     """Keys and values of the positions seen so far, for one attention layer.
 
+    It is for generation: what it returns has no graph, so no gradient reaches the keys and values.
+
     Args:
         batch_size: B.
         num_heads: H, key and value heads.
@@ -25,7 +27,7 @@ class KVCache:
         head_dim: D.
 
     Raises:
-        ValueError: from ``append``, if more positions come than fit.
+        ValueError: from ``append``, if more positions come than fit, or of another shape.
     """
 
     def __init__(
@@ -43,6 +45,12 @@ class KVCache:
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add the keys and values (B, H, T, D) of new positions; return those of all so far, (B, H, length, D)."""
+        B, H, _, D = self._keys.shape
+        expected = (B, H, *key.shape[-2:-1], D)
+        if key.shape != expected or value.shape != expected:
+            raise ValueError(
+                f"KVCache: expected keys and values ({B}, {H}, T, {D}), got {tuple(key.shape)} and {tuple(value.shape)}"
+            )
         start, end = self._length, self._length + key.shape[-2]
         if end > self.capacity:
             raise ValueError(
@@ -79,7 +87,7 @@ class MultiheadAttention(Module):
         batch_first: axes are (B, T, C) instead of (T, B, C).
 
     Raises:
-        ValueError: if C is no multiple of the number of heads.
+        ValueError: if C is no multiple of the number of heads, or ``dropout`` no probability.
         NotImplementedError: for add_bias_kv and add_zero_attn.
 
     Source: Vaswani et al., 2017, section 3.2.2.
@@ -104,6 +112,8 @@ class MultiheadAttention(Module):
             raise NotImplementedError("MultiheadAttention: add_bias_kv and add_zero_attn are not offered by minillm")
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"MultiheadAttention: embed_dim {embed_dim} is no multiple of num_heads {num_heads}")
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"MultiheadAttention: expected a dropout from 0 to 1, got {dropout}")
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
         self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
         self.head_dim = embed_dim // num_heads
@@ -154,7 +164,17 @@ class MultiheadAttention(Module):
             is_causal: a promise that ``attn_mask`` is the causal mask, as in PyTorch; it needs the mask to be given,
                 except with a cache, where the causal mask is made here.
             cache: keys and values of earlier positions; the new ones are added.
+
+        A query that may see no key gets weights of 0, and the output is the bias of the last projection.
+
+        Raises:
+            RuntimeError: if shapes or types of the arguments do not fit.
         """
+        if query.ndim not in (2, 3) or not query.ndim == key.ndim == value.ndim:
+            raise RuntimeError(
+                "MultiheadAttention: expected query, key and value of 3 axes, or 2 without a batch, "
+                f"got {tuple(query.shape)}, {tuple(key.shape)} and {tuple(value.shape)}"
+            )
         batched = query.ndim == 3
         if is_causal and attn_mask is None and cache is None:
             raise RuntimeError(
@@ -180,9 +200,13 @@ class MultiheadAttention(Module):
         weights = None
         if need_weights:
             scores = ops.matmul(q, k.transpose(-2, -1)) * (1 / math.sqrt(self.head_dim))
-            if mask is not None:
+            if mask is None:
+                weights = ops.softmax(scores, -1)
+            else:
                 scores = scores.masked_fill(~mask, -math.inf) if mask.dtype.kind == "b" else scores + mask
-            weights = ops.dropout(ops.softmax(scores, -1), dropout_p)
+                blind = (scores == -math.inf).all(-1, keepdim=True)  # softmax would make NaN of these
+                weights = ops.softmax(scores.masked_fill(blind, 0.0), -1).masked_fill(blind, 0.0)
+            weights = ops.dropout(weights, dropout_p)
             y = ops.matmul(weights, v)
             weights = weights.mean(1) if average_attn_weights else weights
             weights = weights if batched else weights.squeeze(0)
@@ -215,12 +239,22 @@ class MultiheadAttention(Module):
         """Return one mask as ``scaled_dot_product_attention`` wants it: true where a key takes part."""
         mask = None
         if attn_mask is not None:
+            _check_mask("attn_mask", attn_mask, [(T, S), (B * self.num_heads, T, S)])
             m = attn_mask.reshape((B, self.num_heads, T, S)) if attn_mask.ndim == 3 else attn_mask
             mask = ~m if m.dtype.kind == "b" else m
         if padding is not None:
+            _check_mask("key_padding_mask", padding, [(B, S)])
             p = padding.reshape((B, 1, 1, S))
             mask = _both(mask, ~p if p.dtype.kind == "b" else p, like)
         return mask
+
+
+def _check_mask(name: str, mask: Tensor, shapes: list[tuple[int, ...]]) -> None:
+    if tuple(mask.shape) not in shapes or not (mask.dtype.kind == "b" or is_floating(mask.dtype)):
+        raise RuntimeError(
+            f"MultiheadAttention: expected {name} of bools or floats and shape {' or '.join(map(str, shapes))}, "
+            f"got {mask.dtype} and {tuple(mask.shape)}"
+        )
 
 
 def _both(a: Tensor | None, b: Tensor, like: Tensor) -> Tensor:

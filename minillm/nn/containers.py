@@ -28,12 +28,11 @@ class _Listed(Module):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return type(self)._of(list(self._modules.values())[index])
+            return self._part(list(self._modules.items())[index])
         return self._modules[self._name(index)]
 
-    @classmethod
-    def _of(cls, modules: list) -> Any:
-        return cls(modules)  # type: ignore[call-arg]
+    def _part(self, items: list) -> Any:
+        return type(self)([module for _, module in items])  # type: ignore[call-arg]
 
     def __setitem__(self, index: int, module: Module) -> None:
         setattr(self, self._name(index), module)
@@ -86,9 +85,8 @@ class Sequential(_Listed):
         else:
             self.extend(modules)
 
-    @classmethod
-    def _of(cls, modules: list) -> Any:
-        return cls(*modules)
+    def _part(self, items: list) -> Any:
+        return type(self)(OrderedDict(items))  # modules keep their names
 
     def _name(self, index: Any) -> str:
         index = operator.index(index)

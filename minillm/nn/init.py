@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -31,12 +33,16 @@ __all__ = [
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with normal numbers."""
+    if not std >= 0:
+        raise ValueError(f"normal_: expected a std of 0 or more, got {std}")
     with no_grad():
         return tensor.normal_(mean, std, generator=generator)
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with numbers drawn evenly from [a, b)."""
+    if not a <= b:
+        raise ValueError(f"uniform_: expected a <= b, got {a} and {b}")
     with no_grad():
         return tensor.uniform_(a, b, generator=generator)
 
@@ -49,7 +55,16 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Fill with normal numbers; those outside [a, b] are drawn again."""
+    """Fill with normal numbers; those outside [a, b] are drawn again.
+
+    Raises:
+        ValueError: if fewer than 1 in 1,000 would lie in [a, b]: drawing again would hardly end.
+    """
+    if not std > 0:
+        raise ValueError(f"trunc_normal_: expected a std above 0, got {std}")
+    bell = NormalDist(mean, std)
+    if not bell.cdf(b) - bell.cdf(a) >= 1e-3:
+        raise ValueError(f"trunc_normal_: [{a}, {b}] holds too little of the distribution around {mean} +- {std}")
     stream = (generator or default_generator).stream("init")
     drawn = mean + std * stream.standard_normal(tensor.shape)
     while (outside := (drawn < a) | (drawn > b)).any():
@@ -85,13 +100,18 @@ def eye_(tensor: Tensor) -> Tensor:
     return _copy(tensor, np.eye(*tensor.shape))
 
 
+_CONVOLUTIONS = [f"{kind}{axes}d" for kind in ("conv", "conv_transpose") for axes in (1, 2, 3)]
+
+
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """Return the factor by which weights grow so that a nonlinearity keeps the variance.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or a parameter that is no number.
     """
-    if nonlinearity in ("linear", "sigmoid", "conv1d", "conv2d", "conv3d"):
+    if isinstance(param, bool) or not isinstance(param, (int, float, NoneType)):
+        raise ValueError(f"calculate_gain: expected a number as parameter, got {param!r}")
+    if nonlinearity in ("linear", "sigmoid") or nonlinearity in _CONVOLUTIONS:
         return 1.0
     if nonlinearity == "tanh":
         return 5 / 3

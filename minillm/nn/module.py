@@ -102,7 +102,9 @@ class Module:
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(f"{type(self).__name__}.{name} is a buffer; expected a Tensor or None, got {value!r}")
             self._buffers[name] = value
-        elif "_modules" in members and name in self._modules and value is None:
+        elif "_modules" in members and name in self._modules:
+            if value is not None:
+                raise TypeError(f"{type(self).__name__}.{name} is a module; expected a Module or None, got {value!r}")
             self._modules[name] = None
         else:
             self._forget(name)
@@ -114,12 +116,14 @@ class Module:
         for registry in ("_parameters", "_buffers", "_modules"):
             if registry != but:
                 self.__dict__.get(registry, {}).pop(name, None)
+        self.__dict__.get("_transient", set()).discard(name)
 
     def __getattr__(self, name: str) -> Any:
-        for registry in ("_parameters", "_buffers", "_modules"):
-            found = self.__dict__.get(registry)
-            if found is not None and name in found:
-                return found[name]
+        if "_parameters" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}: its __init__ must call super().__init__()")
+        for registry in (self._parameters, self._buffers, self._modules):
+            if name in registry:
+                return registry[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
@@ -133,34 +137,34 @@ class Module:
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter, or the name of one that is absent (``None``)."""
-        self._check_name(name)
+        self._check_name(name, self._parameters)
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(f"register_parameter: expected a Parameter or None, got {type(param).__name__}")
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that belongs to the state but is not learned; not saved unless ``persistent``."""
-        self._check_name(name)
+        self._check_name(name, self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"register_buffer: expected a Tensor or None, got {type(tensor).__name__}")
         self._buffers[name] = tensor
-        if not persistent:
-            self._transient.add(name)
+        (self._transient.discard if persistent else self._transient.add)(name)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """Add a module."""
-        self._check_name(name)
+        self._check_name(name, self._modules)
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"register_module: expected a Module or None, got {type(module).__name__}")
         self._modules[name] = module
 
     add_module = register_module
 
-    def _check_name(self, name: str) -> None:
+    def _check_name(self, name: str, registry: Mapping[str, Any]) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"expected a name, got {name!r}")
         if not name or "." in name:
             raise KeyError(f"expected a name without dots, got {name!r}")
-        taken = name not in self._parameters and name not in self._buffers and name not in self._modules
-        if taken and hasattr(self, name):
+        if name not in registry and hasattr(self, name):
             raise KeyError(f"attribute {name!r} exists already")
 
     def get_submodule(self, target: str) -> Module:
@@ -219,7 +223,8 @@ class Module:
         self, registry: str, prefix: str, recurse: bool, remove_duplicate: bool
     ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        for where, module in self.named_modules(prefix=prefix) if recurse else [(prefix, self)]:
+        all_of_it = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+        for where, module in all_of_it if recurse else [(prefix, self)]:
             for name, member in getattr(module, registry).items():
                 if member is not None and not (remove_duplicate and id(member) in seen):
                     seen.add(id(member))
@@ -344,15 +349,18 @@ class Module:
 
         Raises:
             RuntimeError: listing every name that is missing, unexpected, or has another shape.
+            TypeError: if the state is no dictionary.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: expected a dictionary of tensors, got {type(state_dict).__name__}")
         own = dict(self._state())
         missing = [k for k in own if k not in state_dict]
         unexpected = [k for k in state_dict if k not in own]
         wrong = []
         for name, t in own.items():
-            given = state_dict.get(name)
-            if given is None:
+            if name not in state_dict:
                 continue
+            given = state_dict[name]
             if not isinstance(given, Tensor):
                 wrong.append(f"{name}: expected a Tensor, got {type(given).__name__}")
             elif given.shape != t.shape:
@@ -374,8 +382,7 @@ class Module:
                 t._version[0] += 1
         return IncompatibleKeys(missing, unexpected)
 
-    # --- hooks and text
-    # ------------------------------------------------------------------------------------------------
+    # --- hooks and text ----------------------------------------------------------------------------------------------
     def register_forward_pre_hook(self, hook: Callable) -> RemovableHandle:
         """Call ``hook(module, args)`` before forward; what it returns, if anything, replaces the arguments."""
         self._forward_pre_hooks.append(hook)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from minillm import ops
@@ -10,6 +11,11 @@ from minillm.nn import init
 from minillm.nn.module import Module
 from minillm.nn.parameter import Parameter
 from minillm.tensor import Tensor
+
+
+def _check_nonlinearity(module: Module, name: str) -> None:
+    if name not in ("tanh", "relu"):
+        raise ValueError(f"{type(module).__name__}: expected nonlinearity 'tanh' or 'relu', got {name!r}")
 
 
 def _rnn_step(x: Tensor, state: tuple[Tensor, ...], w: Any, nonlinearity: str) -> tuple[Tensor, ...]:
@@ -36,12 +42,20 @@ def _gru_step(x: Tensor, state: tuple[Tensor, ...], w: Any, _: str) -> tuple[Ten
     return (n + z * (h - n),)
 
 
+def _check_states(module: Module, states: Sequence[Tensor], shape: tuple[int, ...]) -> None:
+    """Refuse states that would broadcast to a wrong result."""
+    for s in states:
+        if s.shape != shape:
+            raise RuntimeError(f"{type(module).__name__}: expected a state of shape {shape}, got {tuple(s.shape)}")
+
+
 class _Recurrent(Module):
     """What RNN, LSTM and GRU share: layers, directions, the loop over time."""
 
     gates = 1
     step: Any
     states = 1
+    nonlinearity = "tanh"
 
     def __init__(
         self,
@@ -54,14 +68,15 @@ class _Recurrent(Module):
         bidirectional: bool = False,
         device: Any = None,
         dtype: Any = None,
-        nonlinearity: str = "tanh",
     ) -> None:
         super().__init__()
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"RNN: expected nonlinearity 'tanh' or 'relu', got {nonlinearity!r}")
+        if hidden_size < 1 or num_layers < 1 or not 0 <= dropout <= 1:
+            raise ValueError(
+                f"{type(self).__name__}: expected hidden_size and num_layers of 1 or more and a dropout from 0 to 1, "
+                f"got {hidden_size}, {num_layers} and {dropout}"
+            )
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, dropout, bidirectional
-        self.nonlinearity = nonlinearity
         wide = self.gates * hidden_size
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * (2 if bidirectional else 1)
@@ -77,7 +92,7 @@ class _Recurrent(Module):
 
     def reset_parameters(self) -> None:
         r"""Draw all parameters evenly from $\pm 1/\sqrt{\mathrm{hidden\_size}}$."""
-        bound = 1 / math.sqrt(self.hidden_size) if self.hidden_size else 0.0
+        bound = 1 / math.sqrt(self.hidden_size)
         for p in self.parameters():
             init.uniform_(p, -bound, bound)
 
@@ -87,20 +102,25 @@ class _Recurrent(Module):
         Args:
             input: (T, B, input_size), or (B, T, input_size) if batch first, or (T, input_size) without a batch.
             hx: first states (layers x directions, B, hidden_size), a pair of them for an LSTM; zeros if not given.
+
+        Raises:
+            RuntimeError: if there is no time step, or a state has another shape.
         """
         if not isinstance(input, Tensor):
             raise NotImplementedError(
                 f"{type(self).__name__}: packed sequences are not offered by minillm; pad instead"
             )
+        if input.ndim not in (2, 3):
+            raise ValueError(f"{type(self).__name__}: expected an input of 2 or 3 axes, got {tuple(input.shape)}")
         batched = input.ndim == 3
         x = input.unsqueeze(1) if not batched else input.transpose(0, 1) if self.batch_first else input  # (T, B, C)
         directions = 2 if self.bidirectional else 1
-        rows = self.num_layers * directions
-        if hx is None:
-            start = [x.new_zeros(rows, x.shape[1], self.hidden_size)] * self.states
-        else:
-            start = list(hx) if self.states > 1 else [hx]
-            start = start if batched else [s.unsqueeze(1) for s in start]
+        shape = (self.num_layers * directions, x.shape[1], self.hidden_size)
+        if not len(x):
+            raise RuntimeError(f"{type(self).__name__}: expected at least one time step, got {tuple(input.shape)}")
+        start = [x.new_zeros(shape)] * self.states if hx is None else list(hx) if self.states > 1 else [hx]
+        start = start if batched or hx is None else [s.unsqueeze(1) for s in start]
+        _check_states(self, start, shape)
         last: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
@@ -159,9 +179,9 @@ class RNN(_Recurrent):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(
-            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype, nonlinearity
-        )
+        _check_nonlinearity(self, nonlinearity)
+        super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
+        self.nonlinearity = nonlinearity
 
 
 class LSTM(_Recurrent):
@@ -184,6 +204,7 @@ class _Cell(Module):
     gates = 1
     states = 1
     step: Any
+    nonlinearity = "tanh"
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
@@ -206,6 +227,7 @@ class _Cell(Module):
             state: tuple[Tensor, ...] = (zeros,) * self.states
         else:
             state = tuple(hx) if self.states > 1 else (hx,)
+        _check_states(self, state, (*input.shape[:-1], self.hidden_size))
         w = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
         state = type(self).step(ops.linear(input, w[0], w[2]), state, w, self.nonlinearity)
         return state if self.states > 1 else state[0]
@@ -229,10 +251,13 @@ class RNNCell(_Cell):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
+        _check_nonlinearity(self, nonlinearity)
         super().__init__(input_size, hidden_size, bias, device, dtype)
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"RNNCell: expected nonlinearity 'tanh' or 'relu', got {nonlinearity!r}")
         self.nonlinearity = nonlinearity
+
+    def extra_repr(self) -> str:
+        """Return the settings that are not the usual ones."""
+        return super().extra_repr() + (f", nonlinearity={self.nonlinearity}" if self.nonlinearity != "tanh" else "")
 
 
 class LSTMCell(_Cell):

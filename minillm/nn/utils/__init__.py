@@ -49,12 +49,17 @@ def clip_grad_norm_(
 ) -> Tensor:
     """Scale all gradients together so that their norm is at most ``max_norm``; return what it was.
 
-    # Trap: PyTorch multiplies every gradient by NaN when one of them is NaN or infinite. Here gradients are left as
-    # they
-    are then, and the returned norm says what happened; ``error_if_nonfinite`` raises instead.
+    Where a gradient is NaN or infinite, PyTorch multiplies all of them by NaN or 0. Here they stay as they are, and the
+    returned norm says what happened; ``error_if_nonfinite`` raises instead.
+
+    Raises:
+        ValueError: if ``max_norm`` is negative or NaN.
+        RuntimeError: if the norm is NaN or infinite and ``error_if_nonfinite``.
 
     Source: Pascanu, Mikolov and Bengio, 2013.
     """
+    if not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm_: expected a max_norm of 0 or more, got {max_norm}")
     gradients = _gradients(parameters)
     total = get_total_norm(gradients, norm_type, error_if_nonfinite)
     norm = total.item()
