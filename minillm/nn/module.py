@@ -89,15 +89,15 @@ class Module:
         if isinstance(value, Parameter):
             self._forget(name, but="_parameters")  # a name that is replaced keeps its place in the order
             self._parameters[name] = value
-        elif isinstance(value, Module):
-            self._forget(name, but="_modules")
-            self._modules[name] = value
         elif "_parameters" in members and name in self._parameters:
             if value is not None:
                 raise TypeError(
                     f"{type(self).__name__}.{name} is a parameter; expected a Parameter or None, got {value!r}"
                 )
             self._parameters[name] = None
+        elif isinstance(value, Module):
+            self._forget(name, but="_modules")
+            self._modules[name] = value
         elif "_buffers" in members and name in self._buffers:
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(f"{type(self).__name__}.{name} is a buffer; expected a Tensor or None, got {value!r}")
@@ -212,8 +212,12 @@ class Module:
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the modules directly below with their names."""
-        return ((name, module) for name, module in self._modules.items() if module is not None)
+        """Yield the modules directly below with their names, each once."""
+        seen: set[Module] = set()
+        for name, module in self._modules.items():
+            if module is not None and module not in seen:
+                seen.add(module)
+                yield name, module
 
     def children(self) -> Iterator[Module]:
         """Yield the modules directly below."""
