@@ -77,7 +77,11 @@ class GetItem(Function):
     @staticmethod
     def forward(ctx: Any, x: Array, *, index: Any) -> Array:
         ctx.shape, ctx.index = x.shape, index
-        return x[index]
+        y = x[index]
+        if not isinstance(y, ctx.backend.array_type) and _is_basic(index):
+            # Trap: with an integer for every axis NumPy returns a number, which is a copy; with "..." it is a view.
+            y = x[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+        return y
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:

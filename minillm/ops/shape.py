@@ -234,7 +234,8 @@ def repeat(input: Tensor, sizes: Any) -> Tensor:
     # (n1, n2) -> (1, n1, 1, n2) -> (k1, n1, k2, n2) -> (k1 n1, k2 n2)
     paired = reshape(input, [m for n in shape for m in (1, n)])
     spread = expand(paired, [m for k, n in zip(times, shape, strict=True) for m in (k, n)])
-    return reshape(spread, [k * n for k, n in zip(times, shape, strict=True)])
+    # The copy is made here: with factors of 1 alone, reshape would return a view.
+    return reshape(clone(spread), [k * n for k, n in zip(times, shape, strict=True)])
 
 
 def tile(input: Tensor, dims: Any) -> Tensor:
@@ -366,7 +367,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """Return the diagonal of a matrix, or a matrix with a vector on its diagonal."""
     if input.ndim == 2:
-        return Diagonal.apply(input, offset=diagonal, dim1=0, dim2=1)
+        return clone(Diagonal.apply(input, offset=diagonal, dim1=0, dim2=1))
     if input.ndim != 1:
         raise RuntimeError(f"diag: expected 1 or 2 dimensions, got shape {tuple(input.shape)}")
     from minillm.ops.creation import eye
@@ -398,7 +399,7 @@ class Unfold(Function):
 
 
 def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """Return all windows of ``size`` entries along an axis, ``step`` apart, as a new last axis."""
+    """Return all windows of ``size`` entries along an axis, ``step`` apart, as a new last axis (a copy)."""
     dim = normalize_dim(dimension, input.ndim)
     if size > input.shape[dim] or step < 1:
         raise RuntimeError(f"unfold: size {size} and step {step} do not fit an axis of {input.shape[dim]}")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import minillm
 from minillm import autograd
 from minillm.autograd import Function
+from minillm.testing.strategies import programs
 
 
 def leaf(*values, dtype=np.float64):
@@ -76,21 +77,13 @@ OPS = [
 ]
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, len(OPS) - 1), st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=12),
-    st.integers(0, 2**20),
-)
-def test_random_programs_equal_pytorch(program, seed):
+@given(programs(len(OPS)))
+def test_random_programs_equal_pytorch(program):
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle; pip install torch to compare with it")
-    rng = np.random.default_rng(seed)
-    values = [rng.standard_normal((3, 3)) for _ in range(3)]
     runs = []
-    for package, make in ((minillm, minillm.tensor), (torch, torch.tensor)):
-        leaves = [make(v.copy()).requires_grad_() for v in values]
-        pool = list(leaves)
-        for op, i, j in program:
-            pool.append(OPS[op](package, pool[i % len(pool)], pool[j % len(pool)]))
-        loss = sum((t * t).sum() for t in pool[-3:])
+    for package in (minillm, torch):
+        leaves = [package.tensor(v).requires_grad_() for v in program.inputs]
+        loss = sum((t * t).sum() for t in program.run(OPS, package, leaves)[-3:])
         loss.backward()
         runs.append((loss.item(), [None if t.grad is None else t.grad.numpy() for t in leaves]))
     (ours, our_grads), (theirs, their_grads) = runs

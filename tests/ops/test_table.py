@@ -209,6 +209,33 @@ def test_inputs_stay_what_they_are(case):
             np.testing.assert_array_equal(array(t), b)
 
 
+COPIES = {"unfold"}  # where PyTorch has views and we have none, as documented
+
+
+@every_case
+def test_views_are_views_where_pytorch_has_them(case, torch):
+    if case.torch_name == "":
+        pytest.skip("PyTorch has no such op")
+    for s in samples_of(case):
+        args, kwargs, _ = ours(case, s)
+        given = [t.array for t in flat(args) if isinstance(t, minillm.Tensor)]
+        theirs = []
+
+        def convert(x, theirs=theirs):
+            theirs.append(torch.tensor(x))
+            return theirs[-1]
+
+        their_args = prepared(s.args, convert, np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = flat(case.torch_call(torch)(*their_args, **plain(s.kwargs, torch.tensor, np.float64)))
+        memory = {t.untyped_storage().data_ptr() for t in theirs}
+        for a, b in zip(flat(case.call(*args, **kwargs)), expected, strict=True):
+            if isinstance(b, torch.Tensor) and b.numel() and case.name not in COPIES:
+                shared = any(np.shares_memory(a.array, x) for x in given)
+                assert shared == (b.untyped_storage().data_ptr() in memory), s
+
+
 def layouts(x):
     """Yield views with other strides that hold the same numbers."""
     yield np.asfortranarray(x)

@@ -14,13 +14,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from minillm.testing.strategies import corpora, nasty_bytes, nasty_text
 from minillm.text import END_OF_TEXT, ByteBPETokenizer, CharTokenizer, StreamingDecoder, WordTokenizer
 from minillm.text.bpe import piece_pattern
 from minillm.text.bpe_training import learn_merges
-from tests.text.nasty import nasty_bytes, nasty_text
 from tests.text.slow_bpe import cut_slowly, encode_slowly, learn_slowly, other_library, spelled
 
-corpora = st.lists(nasty_text(), min_size=1, max_size=4).filter(any)
 sizes = st.integers(256, 320)
 
 
@@ -31,7 +30,7 @@ def train(text: str | list[str], vocab_size: int = 320) -> ByteBPETokenizer:
 
 
 # --- the text comes back ---------------------------------------------------------------------------------------------
-@given(corpora, sizes, nasty_text())
+@given(corpora(), sizes, nasty_text())
 @example(["a" * 70], 320, "a" * 1000)
 def test_any_text_comes_back(corpus: list[str], vocab_size: int, text: str) -> None:
     tokenizer = train(corpus, vocab_size)
@@ -43,7 +42,7 @@ def test_any_text_comes_back(corpus: list[str], vocab_size: int, text: str) -> N
         assert ids == tokenizer.encode(s)  # what was remembered from the first time is the same
 
 
-@given(corpora, nasty_bytes())
+@given(corpora(), nasty_bytes())
 def test_any_bytes_come_back(corpus: list[str], data: bytes) -> None:
     tokenizer = train(corpus)
     for s in (data, data * 30):
@@ -106,13 +105,13 @@ def test_merges_agree_with_the_definition(pieces: dict[bytes, int], wanted: int)
     assert spelled(tokenizer) == learn_slowly(pieces, wanted)
 
 
-@given(corpora, sizes)
+@given(corpora(), sizes)
 def test_training_on_texts_agrees_with_the_definition(corpus: list[str], vocab_size: int) -> None:
     pieces = Counter(piece.encode("utf-8") for text in corpus for piece in cut_slowly(text))
     assert spelled(train(corpus, vocab_size)) == learn_slowly(pieces, vocab_size - 256)
 
 
-@given(corpora, nasty_text())
+@given(corpora(), nasty_text())
 def test_ids_agree_with_the_definition(corpus: list[str], text: str) -> None:
     tokenizer = train(corpus)
     merges = spelled(tokenizer)
@@ -128,7 +127,7 @@ def test_long_pieces_are_merged_like_short_ones(pieces: dict[bytes, int], data: 
     assert [tokenizer.decode_bytes([id]) for id in tokenizer.encode_bytes(data)] == expected
 
 
-@given(corpora, nasty_text().map(lambda s: "".join(c for c in s if unicodedata.category(c) != "Cn")))
+@given(corpora(), nasty_text().map(lambda s: "".join(c for c in s if unicodedata.category(c) != "Cn")))
 def test_ids_agree_with_the_package_tokenizers(corpus: list[str], text: str) -> None:
     # Characters that this Python's Unicode does not know yet are left out: the other side may know them.
     tokenizer = train(corpus)
@@ -206,7 +205,7 @@ def test_a_quarter_of_a_million_times_the_same_letter() -> None:
 
 
 # --- text that comes one id at a time --------------------------------------------------------------------------------
-@given(corpora, nasty_bytes(), nasty_text())
+@given(corpora(), nasty_bytes(), nasty_text())
 @example(["a"], b"\xed\xa0", "")
 def test_a_stream_is_the_whole_text(corpus: list[str], data: bytes, text: str) -> None:
     tokenizer = train(corpus)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from minillm.testing.strategies import nasty_text
 from minillm.text import Normalizer, split_words
-from tests.text.nasty import nasty_text
 
 NAMES = ["nfc", "lowercase", "strip_punctuation", "fold_whitespace"]
 normalizers = st.builds(Normalizer, **{name: st.booleans() for name in NAMES})

@@ -19,11 +19,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from minillm.testing.strategies import corpora, nasty_text
 from minillm.text import END_OF_TEXT, ByteBPETokenizer, StreamingDecoder, Tokenizer
-from tests.text.nasty import nasty_text
 from tests.text.slow_bpe import cut_slowly, encode_slowly, other_library, spelled
 
-corpora = st.lists(nasty_text(), min_size=1, max_size=4).filter(any)
 names = st.sampled_from([END_OF_TEXT, "<|end|>", "<|end|><|", "<|user|>", " ", "a", "猫", '"\\\n'])
 
 
@@ -41,11 +40,11 @@ class LifeOfATokenizer(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
     # --- rules -------------------------------------------------------------------------------------------------------
-    @initialize(corpus=corpora, more=st.integers(0, 60), special=st.lists(names, unique=True, max_size=3))
+    @initialize(corpus=corpora(), more=st.integers(0, 60), special=st.lists(names, unique=True, max_size=3))
     def begin(self, corpus: list[str], more: int, special: list[str]) -> None:
         self.train(corpus, more, special)
 
-    @rule(corpus=corpora, more=st.integers(0, 60), special=st.lists(names, unique=True, max_size=3))
+    @rule(corpus=corpora(), more=st.integers(0, 60), special=st.lists(names, unique=True, max_size=3))
     def train(self, corpus: list[str], more: int, special: list[str]) -> None:
         size = 256 + len(special) + more
         with warnings.catch_warnings(record=True) as said:

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from minillm.testing.strategies import nasty_text
 from minillm.text import UNKNOWN, ByteBPETokenizer, CharTokenizer, Tokenizer, WordTokenizer, split_words
-from tests.text.nasty import LONE_SURROGATES, nasty_text
 
+# A surrogate, and its place in the text.
+LONE_SURROGATES = [("\ud800", 0), ("ab\udfffc", 2), ("x\udc80", 1), ("猫 \ud83d y", 2), ("\udc00\ud800", 0)]
 CORPUS = "The cat's hat; the cat sat. 猫 🐈\u200d⬛ naïve _x_ 42½\r\n\t<|end|> <|endoftext|>"
 SPECIAL = ("<|endoftext|>", "<|end|>", "<|end|><|", "猫")
 KINDS = {"char": CharTokenizer, "word": WordTokenizer, "byte-bpe": ByteBPETokenizer}
