@@ -74,7 +74,7 @@ def test_layers_refuse_a_wrong_width():
             layer(minillm.zeros(2, 5))
 
 
-# --- Embedding ---------------------------------------------------------------------------------------------------------
+# --- Embedding --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("padding", [None, 0, 2, -1], ids=str)
 @pytest.mark.parametrize("ids", [[], [0], [3, 3, 3], [[0, 2], [2, 3]], [[], []], 2], ids=str)
 def test_embedding_equals_pytorch(ids, padding):
@@ -124,7 +124,7 @@ def test_embedding_from_pretrained(freeze):
     assert ours.weight.requires_grad is not freeze
 
 
-# --- Dropout -----------------------------------------------------------------------------------------------------------
+# --- Dropout ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
 def test_dropout_does_nothing_in_evaluation(p):
     compare(tuple(layer.eval() for layer in twins("Dropout", p)), np.random.default_rng(1).standard_normal((3, 4)))
@@ -162,7 +162,7 @@ def test_dropout_refuses_what_is_no_probability(p):
         nn.Dropout(p)
 
 
-# --- shapes ------------------------------------------------------------------------------------------------------------
+# --- shapes -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "args"),
     [

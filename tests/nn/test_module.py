@@ -110,7 +110,7 @@ def test_an_unknown_name_is_named(what, name):
         getattr(nn.Sequential(nn.Linear(2, 2)), what)(name)
 
 
-# --- attributes --------------------------------------------------------------------------------------------------------
+# --- attributes -------------------------------------------------------------------------------------------------------
 VALUES = {
     "parameter": lambda net, make: net.Parameter(make.ones(2)),
     "module": lambda net, make: net.Linear(1, 1, bias=False),
@@ -190,11 +190,11 @@ def test_members_are_found_by_dir_and_a_missing_forward_is_named():
     assert {"weight", "bias", "forward", "in_features"} <= set(dir(layer))
     with pytest.raises(NotImplementedError, match=r"Module.*forward"):
         nn.Module()(1)
-    with pytest.raises(AttributeError, match="'Linear'.*'wieght'"):
+    with pytest.raises(AttributeError, match=r"'Linear'.*'wieght'"):
         layer.wieght
 
 
-# --- gradients, hooks, types, text -------------------------------------------------------------------------------------
+# --- gradients, hooks, types, text ------------------------------------------------------------------------------------
 def test_zero_grad():
     layer = nn.Linear(2, 2)
     layer(minillm.ones(1, 2)).sum().backward()

@@ -1,0 +1,192 @@
+"""Lists, dictionaries and sequences of modules behave as Python's own, and number and name their parts as PyTorch's."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minillm
+from minillm import nn
+from tests.nn.twins import array, compare, torch, twins
+
+LISTS = [nn.ModuleList, lambda modules=(): nn.Sequential(*modules)]
+steps = st.lists(
+    st.one_of(
+        st.just(("append",)),
+        st.tuples(st.just("extend"), st.integers(0, 2)),
+        st.tuples(st.sampled_from(["insert", "set", "delete", "get"]), st.integers(-3, 3)),
+        st.tuples(st.sampled_from(["delete slice", "get slice"]), st.slices(4)),
+    ),
+    max_size=8,
+)
+
+
+def parts(n):
+    return [nn.Linear(1, 1) for _ in range(n)]
+
+
+@pytest.mark.parametrize("make", LISTS, ids=["ModuleList", "Sequential"])
+@given(program=steps)
+def test_lists_behave_as_lists(make, program):
+    """The model is a list of Python; names are "0", "1", ... at all times."""
+    ours, model = make(), []
+    for step, *rest in program:
+        new = parts(rest[0] if step == "extend" else 1)
+        if step == "append":
+            assert ours.append(new[0]) is ours
+            model.append(new[0])
+        elif step == "extend":
+            assert ours.extend(new) is ours
+            model.extend(new)
+        elif step == "insert":
+            ours.insert(rest[0], new[0])
+            model.insert(rest[0], new[0])
+        elif step.endswith("slice"):
+            found = ours[rest[0]]
+            assert type(found) is type(ours) and list(found) == model[rest[0]]
+            if step == "delete slice":
+                del ours[rest[0]]
+                del model[rest[0]]
+        elif -len(model) <= rest[0] < len(model):
+            assert ours[rest[0]] is model[rest[0]]
+            if step == "set":
+                ours[rest[0]] = new[0]
+                model[rest[0]] = new[0]
+            elif step == "delete":
+                del ours[rest[0]]
+                del model[rest[0]]
+        else:
+            with pytest.raises(IndexError):
+                if step == "set":
+                    ours[rest[0]] = new[0]
+                elif step == "delete":
+                    del ours[rest[0]]
+                else:
+                    ours[rest[0]]
+        assert list(ours) == model and len(ours) == len(model)
+        assert [name for name, _ in ours.named_children()] == [str(i) for i in range(len(model))]
+
+
+def test_an_index_out_of_range_is_named():
+    with pytest.raises(IndexError, match=r"index 2 is out of range for 2"):
+        nn.ModuleList(parts(2))[2]
+    with pytest.raises(IndexError, match=r"index -1 is out of range for 0"):
+        nn.Sequential()[-1]
+    with pytest.raises(TypeError, match="str"):
+        nn.Sequential(*parts(1))["0"]
+    with pytest.raises(TypeError, match="expected a Module"):
+        nn.ModuleList([3])
+
+
+def test_named_sequential_slices_and_deletes_as_pytorch():
+    listed = []
+    for net in (nn, torch.nn):
+
+        def make(net=net):
+            return net.Sequential(OrderedDict(a=net.Linear(1, 2), b=net.ReLU(), c=net.Linear(2, 1)))
+
+        shorter = make()
+        del shorter[1]
+        longer = make().append(net.Tanh())
+        replaced = make()
+        replaced[1] = net.Tanh()
+        all_of_them = [make(), make()[:2], make()[1:], make()[::2], shorter, longer, replaced]
+        listed.append([[name for name, _ in s.named_children()] for s in all_of_them])
+        assert make().c.out_features == 1
+    assert listed[0] == listed[1]
+
+
+def test_sequential_computes_one_after_another():
+    x = np.random.default_rng(0).standard_normal((2, 3))
+    pair = twins("Linear", 3, 3)
+    chains = tuple(
+        net.Sequential(layer, net.Tanh(), net.Sequential(layer, net.Identity()))
+        for net, layer in zip((nn, torch.nn), pair)
+    )
+    compare(chains, x)  # the same layer twice: its gradients add up
+    compare((nn.Sequential(), torch.nn.Sequential()), x)
+
+
+class Branches:
+    """A model of its own with modules in every kind of container."""
+
+    @staticmethod
+    def build(net, make):
+        class Model(net.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = net.ModuleList([net.Linear(2, 2), net.Linear(2, 2)])
+                self.named = net.ModuleDict({"up": net.Linear(2, 3), "none": net.Identity()})
+                self.scales = net.ParameterList([make.full((2,), 2.0), net.Parameter(make.full((2,), 3.0))])
+                self.shifts = net.ParameterDict({"x": make.full((2,), 0.5)})
+
+            def forward(self, x):
+                for layer, scale in zip(self.layers, self.scales):
+                    x = layer(x) * scale + self.shifts["x"]
+                return self.named["up"](self.named["none"](x))
+
+        return Model()
+
+
+def test_containers_in_a_model_have_pytorchs_names_values_and_gradients():
+    ours, theirs = Branches.build(nn, minillm).double(), Branches.build(torch.nn, torch).double()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict({k: minillm.tensor(t.numpy()) for k, t in theirs.state_dict().items()})
+    compare((ours, theirs), np.random.default_rng(1).standard_normal((3, 2)))
+
+
+keys = st.sampled_from(["a", "b", "c"])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["set", "delete", "pop", "update"]), keys)))
+def test_module_dicts_behave_as_dictionaries(program):
+    ours, model = nn.ModuleDict(), {}
+    for step, key in program:
+        new = nn.Identity()
+        if step == "set":
+            ours[key] = new
+            model[key] = new
+        elif step == "update":
+            given_ = {key: new, "d": new}
+            ours.update(given_ if key == "a" else list(given_.items()))
+            model.update(given_)
+        elif key not in model:
+            with pytest.raises(KeyError, match=key):
+                {"delete": ours.__delitem__, "pop": ours.pop}[step](key)
+        elif step == "pop":
+            assert ours.pop(key) is model.pop(key)
+        else:
+            del ours[key]
+            del model[key]
+        assert list(ours) == list(model) == list(ours.keys()) and len(ours) == len(model)
+        assert list(ours.items()) == list(model.items()) and list(ours.values()) == list(model.values())
+        assert [k in ours for k in "abcd"] == [k in model for k in "abcd"]
+    twin = nn.ModuleDict(ours)
+    assert list(twin.items()) == list(model.items())
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "keys"])
+def test_module_dicts_refuse_names_that_cannot_be_attributes(name):
+    with pytest.raises(KeyError):
+        nn.ModuleDict({name: nn.Identity()})
+
+
+def test_parameter_lists_and_dicts_hold_parameters():
+    listed = nn.ParameterList([minillm.ones(1), nn.Parameter(minillm.zeros(2))])
+    assert listed.append(minillm.ones(3)) is listed and len(listed) == 3
+    assert [type(p) for p in listed] == [nn.Parameter] * 3
+    assert listed[-1] is listed[2] and listed[-1].shape == (3,)
+    named = nn.ParameterDict({"a": minillm.ones(1)})
+    named["b"] = listed[0]
+    assert named["b"] is listed[0] and list(named) == ["a", "b"] and len(named) == 2
+    assert [k for k, _ in named.items()] == ["a", "b"]
+    assert [k for k, _ in named.named_parameters()] == ["a", "b"]
+    assert array(named["a"]).tolist() == [1.0]
+    with pytest.raises(IndexError):
+        listed[3]
+    with pytest.raises(KeyError):
+        named["c"]
