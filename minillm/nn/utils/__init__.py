@@ -33,7 +33,7 @@ def get_total_norm(
     Raises:
         RuntimeError: if it is NaN or infinite and ``error_if_nonfinite``.
     """
-    norms = [ops.norm(t.detach(), norm_type) for t in tensors]
+    norms = [ops.norm(t.detach(), norm_type) for t in tensors if t.numel()]  # nothing has no largest element
     total = ops.norm(ops.stack(norms), norm_type) if norms else ops.tensor(0.0)
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise RuntimeError(f"the norm of the gradients is {total.item()}; nothing was clipped")
