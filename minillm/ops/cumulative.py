@@ -7,7 +7,7 @@ from typing import Any
 from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.ops.common import cast, normalize_dim
-from minillm.ops.reduction import kept_shape
+from minillm.ops.reduction import kept_shape, wide
 from minillm.tensor import Tensor
 
 __all__ = ["cumprod", "cumsum", "prod"]
@@ -21,6 +21,13 @@ def _products_of_the_others(xp: Any, x: Array) -> Array:
     return before * after
 
 
+def _running(accumulate: Any, x: Array, dim: int) -> Array:
+    """Apply ``cumsum`` or ``cumprod``; numbers of 16 bits are accumulated in float32."""
+    if not x.ndim:
+        return x.copy()
+    return accumulate(x.astype(wide(x.dtype), copy=False), axis=dim).astype(x.dtype, copy=False)
+
+
 class Prod(Function):
     """``y = product of x``: each element gets ``dy`` times the product of the others."""
 
@@ -28,11 +35,13 @@ class Prod(Function):
     def forward(ctx: Any, x: Array, *, dim: int | None, keepdim: bool) -> Array:
         ctx.dim = dim
         ctx.save_for_backward(x)
-        return x.prod(axis=dim, keepdims=keepdim and dim is not None)
+        y = x.astype(wide(x.dtype), copy=False).prod(axis=dim, keepdims=keepdim and dim is not None)
+        return y.astype(x.dtype, copy=False)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
         (x,) = ctx.saved_arrays
+        x = x.astype(wide(x.dtype), copy=False)
         if x.size == 0:
             return ctx.xp.zeros_like(x)
         if ctx.dim is None:
@@ -55,13 +64,13 @@ class CumSum(Function):
     @staticmethod
     def forward(ctx: Any, x: Array, *, dim: int) -> Array:
         ctx.dim = dim
-        return x.copy() if not x.ndim else ctx.xp.cumsum(x, axis=dim)
+        return _running(ctx.xp.cumsum, x, dim)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
         if not dy.ndim:
             return dy
-        return ctx.xp.flip(ctx.xp.cumsum(ctx.xp.flip(dy, ctx.dim), axis=ctx.dim), ctx.dim)
+        return ctx.xp.flip(_running(ctx.xp.cumsum, ctx.xp.flip(dy, ctx.dim), ctx.dim), ctx.dim)
 
 
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
@@ -77,7 +86,7 @@ class CumProd(Function):
     def forward(ctx: Any, x: Array, *, dim: int) -> Array:
         ctx.dim = dim
         ctx.save_for_backward(x)
-        return x.copy() if not x.ndim else ctx.xp.cumprod(x, axis=dim)
+        return _running(ctx.xp.cumprod, x, dim)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
@@ -85,7 +94,7 @@ class CumProd(Function):
         if not x.ndim:
             return dy
         xp = ctx.xp
-        x, dy = xp.moveaxis(x, ctx.dim, 0), xp.moveaxis(dy, ctx.dim, 0)
+        x, dy = (xp.moveaxis(a, ctx.dim, 0).astype(wide(a.dtype), copy=False) for a in (x, dy))
         dx, before = xp.zeros_like(x), xp.ones_like(x[:1])[0] if len(x) else None
         for k in range(len(x)):  # O(n^2), and no division: a zero factor is like any other
             factor = before

@@ -17,8 +17,8 @@ __all__: list[str] = []
 def tensor_repr(t: Tensor) -> str:
     """Return ``tensor([...])`` with four digits; dtype, device and grad_fn where they are not the usual ones."""
     array = t.backend.to_host(t.array)
-    if array.dtype.name == "bfloat16":
-        array = array.astype(np.float32)
+    if is_floating(array.dtype) and array.dtype.itemsize == 2:
+        array = array.astype(np.float32)  # 16 bits are too few to compare with large numbers, and to format
     whole = is_floating(array.dtype) and array.size and bool((np.isfinite(array) & (array == np.round(array))).all())
     body = np.array2string(
         array,

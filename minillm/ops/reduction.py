@@ -352,7 +352,7 @@ class LogSumExp(Function):
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
         x, y = ctx.saved_arrays
-        return dy.reshape(y.shape) * ctx.xp.exp(x - ctx.xp.where(ctx.xp.isfinite(y), y, 0))
+        return dy.reshape(y.shape) * ctx.xp.exp(x - ctx.xp.where(y == -math.inf, 0, y))
 
 
 def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:

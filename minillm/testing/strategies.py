@@ -170,8 +170,8 @@ def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
     for side in shape[: draw(st.integers(0, len(shape)))]:
         edge = st.none() | st.integers(-side - 1, side + 1)
         part = st.slices(side) if not draw(st.booleans()) else st.builds(slice, edge, edge)
-        # PyTorch knows no backward slices.
-        part = part.map(lambda s: slice(s.start, s.stop, abs(s.step) if s.step else None))
+        # PyTorch knows no backward slices, and steps near 2^63 overflow in it.
+        part = part.map(lambda s: slice(s.start, s.stop, min(abs(s.step), 5) if s.step else None))
         parts.append(draw(st.integers(-side, side - 1) if side and draw(st.booleans()) else part))
     for extra in draw(st.lists(st.sampled_from([None, ...]), max_size=2, unique=True)):
         # An ellipsis stands for what is not named, so it comes last here.
