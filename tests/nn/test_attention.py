@@ -162,12 +162,15 @@ def test_both_ways_of_computing_agree_and_bool_masks_may_meet_float_ones():
     ours, _ = scrambled(6, 3)
     rng = np.random.default_rng(6)
     q, k = (minillm.tensor(rng.standard_normal((n, 2, 6))) for n in (3, 4))
-    masks = {
-        "attn_mask": minillm.tensor(rng.standard_normal((3, 4))),
-        "key_padding_mask": minillm.tensor(np.array([[False, True, False, True], [False] * 4])),
-    }
-    (a, _), (b, _) = (ours(q, k, k, need_weights=need, **masks) for need in (True, False))
-    np.testing.assert_allclose(array(a), array(b), rtol=1e-12)
+    padding = np.array([[False, True, False, True], [False] * 4])
+    scores = minillm.tensor(rng.standard_normal((3, 4)))
+    results = []
+    for mask in (padding, np.where(padding, -math.inf, 0.0)):
+        for need in (True, False):
+            masks = {"attn_mask": scores, "key_padding_mask": minillm.tensor(mask)}
+            results.append(array(ours(q, k, k, need_weights=need, **masks)[0]))
+    for other in results[1:]:
+        np.testing.assert_allclose(results[0], other, rtol=1e-12)
 
 
 def test_dropout_of_weights_happens_in_training_only_and_follows_the_seed():
