@@ -44,6 +44,7 @@ from minillm.training import (
     plot_curves,
     random_settings,
     read_config,
+    write_atomically,
 )
 from minillm.training.baselines import text_baselines
 
@@ -251,7 +252,7 @@ def pretrain(
         "parameters": model.num_parameters(),
         "baselines": counted,
     }
-    (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")
     draw_curves(folder)
     return Pretrained(folder, model, tokens, trainer, result)
 

@@ -45,6 +45,7 @@ from minillm.training import (
     read_config,
     read_metrics,
     save_figure,
+    write_atomically,
 )
 from minillm.training.baselines import NaiveBayes, label_baselines
 
@@ -258,7 +259,7 @@ def finetune(
         "validation_accuracy": accuracy(model, parts[1]),
         "baselines": label_baselines(corpus.train, corpus.test, len(corpus.labels)),
     }
-    (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")
     plot_curves(
         {folder.name: read_metrics(folder)},
         folder / "curves",

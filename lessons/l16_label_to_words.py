@@ -39,7 +39,15 @@ from minillm import datasets
 from minillm.datasets import IGNORE_INDEX
 from minillm.generation import Sampling, generate
 from minillm.text import Tokenizer
-from minillm.training import Trainer, TrainingConfig, create_run, plot_curves, read_config, read_metrics
+from minillm.training import (
+    Trainer,
+    TrainingConfig,
+    create_run,
+    plot_curves,
+    read_config,
+    read_metrics,
+    write_atomically,
+)
 
 QUESTION = "Can a label write the sentence?"
 END = "\n\n"
@@ -271,7 +279,9 @@ def finetune(
     """
     model, tokenizer, config = load_run(pretrained, device)
     corpus = load_labelled(table)
-    usual = {"steps": 400, "batch_size": 16, "lr": 1e-3, "warmup_steps": 20, "eval_every": 80, "weight_decay": 0.05}
+    # why 3e-3: 340 steps of the demo give an accuracy by Bayes' rule of 0.31 with 1e-3, 0.325 with 3e-3 and 0.34 with
+    # 5e-3; with 1,600 steps the validation loss rises from 3e-3 on.
+    usual = {"steps": 400, "batch_size": 16, "lr": 3e-3, "warmup_steps": 20, "eval_every": 80, "weight_decay": 0.05}
     training = TrainingConfig(**{**usual, **(settings or {})})
     prior = label_prior(corpus.train, len(corpus.labels))
     folder = Path(folder)
@@ -314,7 +324,7 @@ def finetune(
         "test_texts": len(test),
         "samples": write_clearly(model, tokenizer, corpus.labels, prior),
     }
-    (folder / "result.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_atomically(folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     plot_curves(
         {folder.name: read_metrics(folder)},
         folder / "curves",
