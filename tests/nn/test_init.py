@@ -46,7 +46,8 @@ def test_spread_and_bounds(name, options, std, bound):
     assert abs(values.mean() - mean) < 6 * std / math.sqrt(N)
     assert abs(values.std() / std - 1) < 6 / math.sqrt(2 * N)
     if bound is not None:
-        assert 0.95 * bound < np.abs(values).max() <= bound
+        near = 0.99 if "uniform" in name else 0.95  # the bell is thin at its ends
+        assert near * bound < np.abs(values).max() <= bound
     oracle = getattr(torch.nn.init, name)(
         torch.empty(SHAPE, dtype=torch.float64), **options, generator=torch.Generator().manual_seed(0)
     )

@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import minillm
@@ -51,6 +51,7 @@ def names(items):
     return [name for name, _ in items]
 
 
+@example([["shared", "tied"], "shared", "shared", "tied", "buffer", ["buffer"]])
 @given(plans)
 def test_names_and_order_equal_pytorch(plan):
     ours, theirs = pair(plan)
