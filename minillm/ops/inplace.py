@@ -144,13 +144,20 @@ def _stream(generator: Generator | None) -> np.random.Generator:
     return (generator or default_generator).stream("init")
 
 
+def _check_floating(what: str, x: Tensor) -> None:
+    if not x.is_floating_point():
+        raise NotImplementedError(f"{what}: expected a tensor of a floating type, got {x.dtype}; whole numbers come from randint()")
+
+
 def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with normal numbers."""
+    _check_floating("normal_", x)
     return _fill_from_host(x, mean + std * _stream(generator).standard_normal(x.array.shape))
 
 
 def uniform_(x: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with numbers drawn evenly from [a, b)."""
+    _check_floating("uniform_", x)
     return _fill_from_host(x, a + (b - a) * _stream(generator).random(x.array.shape))
 
 

@@ -161,10 +161,10 @@ def index_arrays(draw: st.DrawFn, size: int, shape: Any = None) -> np.ndarray:
 @st.composite
 def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
     """What may stand in ``x[...]``: integers, slices, ``None``, ``...``, an integer array, a bool array."""
-    if shape and math.prod(shape) and draw(st.booleans()):
+    n = math.prod(shape)
+    if shape and n and draw(st.booleans()):
         if draw(st.booleans()):
             return draw(index_arrays(shape[0]))
-        n = math.prod(shape)
         return np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n))).reshape(shape)
     parts: list[Any] = []
     for side in shape[: draw(st.integers(0, len(shape)))]:

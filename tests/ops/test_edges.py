@@ -141,3 +141,9 @@ def test_integers_do_not_overflow_in_sums() -> None:
     assert minillm.tensor([True, True]).sum().item() == 2
     with pytest.raises(RuntimeError, match="float"):
         minillm.tensor([1, 2]).mean()
+
+
+def test_whole_numbers_are_not_drawn_from_a_density() -> None:
+    for fill in (lambda x: x.normal_(), lambda x: x.uniform_()):
+        with pytest.raises(NotImplementedError, match=r"floating type, got int64; .* randint"):
+            fill(minillm.zeros(2, dtype=minillm.int64))
