@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from minillm.backend.device import bfloat16
 from minillm.tensor import Tensor
 
 __all__ = ["load", "save"]
 
 _KEY = "minillm"
 _VERSION = 1
+_KINDS = {"BOOL", "BF16", "F16", "F32", "F64", "C64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64"}
 
 
 def save(obj: Any, path: str | Path) -> None:
@@ -53,7 +55,10 @@ def _flatten(obj: Any, where: str, arrays: dict[str, np.ndarray], seen: dict[int
     if isinstance(obj, Tensor):
         name = seen.get(id(obj))
         if name is None:
-            name = seen[id(obj)] = where or "tensor"
+            name = where or "tensor"
+            while name in arrays or name == "__metadata__":  # {"a.b": x, "a": {"b": y}}: two tensors at one place
+                name += "_"
+            seen[id(obj)] = name
             arrays[name] = np.ascontiguousarray(obj.backend.to_host(obj.array)).reshape(obj.array.shape)
         return {"$tensor": name}
     if isinstance(obj, Mapping):
@@ -85,7 +90,7 @@ def load(path: str | Path, map_location: Any = None, weights_only: bool = True) 
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not a safetensors file (a pickle, say) or is damaged.
+        ValueError: if it is not a safetensors file (a pickle, say), is damaged, or holds a type that NumPy lacks.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -99,10 +104,12 @@ def load(path: str | Path, map_location: Any = None, weights_only: bool = True) 
         )
     try:
         with safe_open(path, framework="np") as file:
+            _check_header(path)
             metadata = file.metadata() or {}
-            found = {name: Tensor._wrap(file.get_tensor(name)).to(map_location or "cpu") for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
         raise ValueError(f"load: {path} is not a safetensors file, or is damaged ({error})") from None
+    found = {name: Tensor._wrap(array).to(map_location or "cpu") for name, array in arrays.items()}
     if _KEY not in metadata:
         return found
     try:
@@ -112,6 +119,24 @@ def load(path: str | Path, map_location: Any = None, weights_only: bool = True) 
         return _unflatten(content["tree"], found)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"load: {path}: its metadata cannot be read ({error})") from None
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what safetensors itself accepts or trips over: a name given twice, and types unknown to NumPy."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a name stands twice in its header")
+        return found
+
+    with open(path, "rb") as f:
+        header = json.loads(f.read(int.from_bytes(f.read(8), "little")), object_pairs_hook=once)
+    kinds = {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
+    if "BF16" in kinds:
+        bfloat16()  # makes the type known to NumPy
+    if kinds - _KINDS:
+        raise ValueError(f"it holds {', '.join(sorted(kinds - _KINDS))}, which NumPy does not have")
 
 
 def _unflatten(tree: Any, found: dict[str, Tensor]) -> Any:

@@ -46,9 +46,8 @@ class Checkpoints:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:08d}.safetensors"
-        if not self._manifest(
-            path
-        ).exists():  # the same step twice (a resumed run that stops at once) is the same state
+        if not self._is_whole(path):  # the same step twice (a resumed run that stops at once) is the same state
+            self._manifest(path).unlink(missing_ok=True)  # damaged, and the run has come here again
             serialization.save(state, path)
             facts = {
                 "file": path.name,
@@ -59,23 +58,35 @@ class Checkpoints:
             }
             write_atomically(self._manifest(path), json.dumps(facts, indent=1))
         if best:
-            write_atomically(
-                self.folder / "best.json", json.dumps({"file": path.name, "step": step, **(info or {})}, indent=1)
-            )
+            self.mark_best(path, info)
         self._prune()
         return path
 
+    def mark_best(self, path: Path, info: dict[str, Any] | None = None) -> None:
+        """Note that a checkpoint is the best so far."""
+        step = int(path.stem.removeprefix("step-"))
+        facts = {"file": path.name, "step": step, **(info or {})}
+        write_atomically(self.folder / "best.json", json.dumps(facts, indent=1))
+
     def paths(self) -> list[Path]:
         """Return the committed checkpoints, oldest first."""
-        return sorted(p for p in self.folder.glob("step-*.safetensors") if self._manifest(p).exists())
+        found = [p for p in self.folder.glob("step-*.safetensors") if self._manifest(p).exists()]
+        return sorted(found, key=lambda p: (len(p.name), p.name))  # by step, also beyond eight digits
 
     def best(self) -> Path | None:
-        """Return the best checkpoint, if one was marked."""
+        """Return the best checkpoint, if one was marked.
+
+        Raises:
+            CheckpointError: if the mark cannot be read.
+        """
+        mark = self.folder / "best.json"
         try:
-            name = json.loads((self.folder / "best.json").read_text(encoding="utf-8"))["file"]
+            name = json.loads(mark.read_text(encoding="utf-8"))["file"]
+            return self.folder / Path(name).name
         except FileNotFoundError:
             return None
-        return self.folder / Path(name).name
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CheckpointError(f"{mark}: does not name the best checkpoint ({error}); remove it") from None
 
     def verify(self, path: Path) -> None:
         """Compare a checkpoint with its manifest.
@@ -85,12 +96,12 @@ class Checkpoints:
         """
         try:
             facts = json.loads(self._manifest(path).read_text(encoding="utf-8"))
-            expected = facts["sha256"]
+            expected = str(facts["sha256"])
         except FileNotFoundError:
             raise CheckpointError(
                 f"{path}: no manifest {self._manifest(path).name} beside it; it was never finished"
             ) from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{self._manifest(path)}: not a manifest ({error})") from None
         if not path.exists():
             raise CheckpointError(f"{path}: missing, though its manifest is there")
@@ -131,6 +142,13 @@ class Checkpoints:
         for path in self.folder.glob("step-*.safetensors"):
             if not self._manifest(path).exists():
                 path.unlink(missing_ok=True)
+
+    def _is_whole(self, path: Path) -> bool:
+        try:
+            self.verify(path)
+        except CheckpointError:
+            return False
+        return True
 
     def _manifest(self, path: Path) -> Path:
         return path.with_suffix(".json")

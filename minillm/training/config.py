@@ -63,28 +63,29 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        wrong = [*self._wrong_types(), *self._broken_rules()]
+        wrong = {**self._broken_rules(), **self._wrong_types()}  # of a wrong type, the rule says nothing more
         if wrong:
-            raise ConfigError("training settings: " + "; ".join(wrong))
+            listed = (f"{name}={getattr(self, name)!r} (expected {what})" for name, what in wrong.items())
+            raise ConfigError("training settings: " + "; ".join(listed))
 
-    def _wrong_types(self) -> list[str]:
+    def _wrong_types(self) -> dict[str, str]:
         kinds: dict[str, tuple[str, tuple[type, ...]]] = {
             "int": ("a whole number", (int,)),
             "float": ("a number", (int, float)),
             "str": ("a text", (str,)),
             "bool": ("True or False", (bool,)),
         }
-        wrong = []
+        wrong = {}
         for field in fields(self):
             value, declared = getattr(self, field.name), str(field.type)
             if value is None and "None" in declared:
                 continue
             what, types = kinds[declared.split(" ")[0]]
             if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-                wrong.append(f"{field.name}={value!r} (expected {what})")
+                wrong[field.name] = what
         return wrong
 
-    def _broken_rules(self) -> list[str]:
+    def _broken_rules(self) -> dict[str, str]:
         rules: list[tuple[str, Any, str]] = [
             ("steps", lambda v: v >= 0, "0 or more"),
             ("minutes", lambda v: v is None or 0 < v < math.inf, "a positive number"),
@@ -94,17 +95,18 @@ class TrainingConfig:
             ("warmup_steps", lambda v: v >= 0, "0 or more"),
             ("schedule", lambda v: v in ("linear", "cosine", "constant"), "one of linear, cosine, constant"),
             ("min_lr_ratio", lambda v: 0 <= v <= 1, "from 0 to 1"),
-            ("weight_decay", lambda v: 0 <= v < math.inf, "0 or more"),
+            ("weight_decay", lambda v: 0 <= v < math.inf, "0 or more, and finite"),
             ("beta1", lambda v: 0 <= v < 1, "from 0 to below 1"),
             ("beta2", lambda v: 0 <= v < 1, "from 0 to below 1"),
             ("clip", lambda v: v is None or v > 0, "a positive number or None"),
             ("eval_every", lambda v: v >= 1, "1 or more"),
             ("patience", lambda v: v is None or v >= 1, "1 or more, or None"),
-            ("min_delta", lambda v: v >= 0, "0 or more"),
+            ("min_delta", lambda v: 0 <= v < math.inf, "0 or more, and finite"),
             ("keep_last", lambda v: v >= 2, "2 or more, so that one is whole whatever happens"),
             ("log_every", lambda v: v >= 1, "1 or more"),
+            ("seed", lambda v: v >= 0, "0 or more"),
         ]
-        wrong = []
+        wrong = {}
         for name, rule, expected in rules:
             value = getattr(self, name)
             try:
@@ -112,7 +114,7 @@ class TrainingConfig:
             except TypeError:
                 continue  # reported as a wrong type
             if not holds:
-                wrong.append(f"{name}={value!r} (expected {expected})")
+                wrong[name] = expected
         return wrong
 
     def to_dict(self) -> dict[str, Any]:

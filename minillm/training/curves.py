@@ -57,23 +57,27 @@ def save_figure(fig: Any, path: str | Path, numbers: dict[str, Any] | None = Non
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's metrics.jsonl.
+    """Return the lines of a run's metrics.jsonl; a last line that is still being written, or was cut off, is left out.
 
     Raises:
         FileNotFoundError: if the folder holds no run.
-        ValueError: naming the line that is not JSON.
+        ValueError: naming the line that is not a JSON object, or if there is no line yet.
     """
     path = Path(folder) / "metrics.jsonl"
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; is {folder} the folder of a run?")
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline is torn, or nothing
+    for number, line in enumerate(lines, start=1):
         try:
-            found.append(json.loads(line))
-        except ValueError:
-            raise ValueError(
-                f"{path}:{number}: not a line of JSON; remove it, or resume the run, which repairs it"
-            ) from None
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            raise ValueError(f"{path}:{number}: not a JSON object; remove it, or resume the run, which repairs it")
+        found.append(record)
+    if not found:
+        raise ValueError(f"{path}: holds no metrics yet; train first, or resume the run")
     return found
 
 

@@ -6,6 +6,7 @@ and curves.png/.svg/.json.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -28,6 +29,9 @@ _OWN = (
     "samples.txt",
     "tokenizer.json",
     "result.json",
+    "curves.png",
+    "curves.svg",
+    "curves.json",
     "checkpoints",
 )
 
@@ -53,31 +57,34 @@ def create_run(
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: is a file; give another --out")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not force:
-            raise RunError(
-                f"{folder}: not empty; give another --out, resume the run in it, or pass --force to start anew"
-            )
-        for name in _OWN:
-            path = folder / name
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise RunError(f"{folder}: not empty; give another --out, resume the run in it, or pass --force to start anew")
+    texts = {  # the config comes last: it makes the folder that of a run
+        "manifest.json": json.dumps({**environment(), **(facts or {})}, indent=1, ensure_ascii=False),
+        "config.json": json.dumps(config, indent=1, ensure_ascii=False),
+    }
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    begun = [folder / ".writable.tmp"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        begun[0].write_text("", encoding="utf-8")  # a trial, before anything of the earlier run is removed
+        begun[0].unlink()
+        for path in [folder / name for name in _OWN]:
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-    made = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable.tmp"
-        probe.write_text("", encoding="utf-8")
-        probe.unlink()
+        for name, text in texts.items():
+            begun += [folder / name, folder / f"{name}.tmp"]
+            write_atomically(folder / name, text)
     except OSError as error:
-        if made and folder.is_dir():
-            folder.rmdir()
+        with contextlib.suppress(OSError):  # leave nothing half-made
+            for path in begun:
+                path.unlink(missing_ok=True)
+            for path in missing:
+                if path.exists():
+                    path.rmdir()
         raise RunError(f"{folder}: cannot be written to ({error.strerror}); give another --out") from None
-    write_atomically(
-        folder / "manifest.json", json.dumps({**environment(), **(facts or {})}, indent=1, ensure_ascii=False)
-    )
-    write_atomically(folder / "config.json", json.dumps(config, indent=1, ensure_ascii=False))
     return folder
 
 
@@ -94,7 +101,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise RunError(f"{folder}: no config.json in it, so it is not the folder of a run") from None
     except NotADirectoryError:
         raise RunError(f"{folder}: is a file; give the folder of a run") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
     if not isinstance(config, dict) or "kind" not in config:
         raise RunError(f"{path}: not the config of a run (it has no 'kind')")

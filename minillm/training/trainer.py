@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -21,7 +22,7 @@ from minillm.backend.random import default_generator, get_rng_state, set_rng_sta
 from minillm.nn.utils import clip_grad_norm_, get_total_norm
 from minillm.optim import AdamW
 from minillm.tensor import Tensor
-from minillm.training.checkpoints import Checkpoints
+from minillm.training.checkpoints import Checkpoints, write_atomically
 from minillm.training.config import TrainingConfig
 from minillm.training.early_stopping import EarlyStopping
 from minillm.training.progress import Progress
@@ -287,11 +288,13 @@ class Trainer:
         self.stopper.load_state_dict(trainer["stopper"])
         default_generator.set_state(state["random"])
         if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
             for name, size in state["log_sizes"].items():
                 path = self.folder / name
-                if path.exists():  # lines written after the checkpoint will be written again
-                    with open(path, "r+b") as f:
-                        f.truncate(size)
+                if path.exists() and path.stat().st_size > size:  # lines after the checkpoint will be written again
+                    os.truncate(path, size)
+            # Logs are not forced to disk: a power cut may also leave too little of them.
+            write_atomically(self.folder / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in self.history))
 
     def resume(self) -> Path:
         """Go back to the newest whole checkpoint in the folder and return its path.
@@ -305,6 +308,8 @@ class Trainer:
         self.checkpoints.clean()
         path, state = self.checkpoints.load_latest()
         self.load_state_dict(state)
+        if self.stopper.best_step == self.step:  # the crash may have come between the checkpoint and its mark
+            self.checkpoints.mark_best(path, {"val_loss": self.stopper.best})
         return path
 
 
