@@ -96,8 +96,9 @@ def load(path: str | Path, map_location: Any = None, weights_only: bool = True) 
 
     path = Path(path)
     with open(path, "rb") as f:
-        start = f.read(16)
-    if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"):
+        start = f.read(9)
+    # Trap: the file begins with the length of its header, and 1152 is written as a pickle begins. Then comes a brace.
+    if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK") and start[8:] != b"{":
         raise ValueError(
             f"load: {path} is a pickle or a zip of pickles, which could run code when it is read; "
             "convert it to safetensors"

@@ -253,8 +253,9 @@ class DataLoader:
         batch_size: rows a batch; ``None`` gives single rows as they are.
         shuffle: a new random order every time the loader is iterated over.
         sampler: where row numbers come from, instead of ``shuffle``.
-        batch_sampler: where lists of row numbers come from, instead of ``batch_size``, ``shuffle``, ``sampler``,
-        ``drop_last``. num_workers: accepted for PyTorch's sake; rows are always read in this process.
+        batch_sampler: where lists of row numbers come from, instead of ``batch_size``, ``shuffle``, ``sampler`` and
+            ``drop_last``.
+        num_workers: accepted for PyTorch's sake; rows are always read in this process.
         collate_fn: makes a batch of a list of rows.
         pin_memory, timeout, worker_init_fn, prefetch_factor, persistent_workers: accepted and without effect.
         drop_last: leave out a last, shorter batch.
