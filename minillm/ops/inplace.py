@@ -146,7 +146,9 @@ def _stream(generator: Generator | None) -> np.random.Generator:
 
 def _check_floating(what: str, x: Tensor) -> None:
     if not x.is_floating_point():
-        raise NotImplementedError(f"{what}: expected a tensor of a floating type, got {x.dtype}; whole numbers come from randint()")
+        raise NotImplementedError(
+            f"{what}: expected a tensor of a floating type, got {x.dtype}; whole numbers come from randint()"
+        )
 
 
 def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
