@@ -142,9 +142,13 @@ def report(folder: Path, quiet: bool = False) -> dict[str, Any]:
         "bayes": writer["test_accuracy"],
         **classifier["baselines"],
     }
-    for name, source in (("curves", "pretrained"), ("accuracy", "classifier")):
-        for suffix in (".png", ".svg"):
-            shutil.copyfile(folder / source / f"curves{suffix}", folder / f"{name}{suffix}")
+    for suffix in (".png", ".svg"):
+        shutil.copyfile(folder / "pretrained" / f"curves{suffix}", folder / f"curves{suffix}")
+    l15_classification.draw(
+        {"pretrained": folder / "classifier", "from random weights": folder / "scratch"},
+        folder / "accuracy",
+        "Fine-tuning to tell the topics of docstrings apart",
+    )
     write_atomically(folder / "result.json", json.dumps(figures, indent=1))
     width = max(len(text) for text, value in rows if value)
     print()

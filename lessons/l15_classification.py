@@ -258,15 +258,25 @@ def finetune(
         "test_accuracy": accuracy(model, parts[2]),
         "validation_accuracy": accuracy(model, parts[1]),
         "baselines": label_baselines(corpus.train, corpus.test, len(corpus.labels)),
+        "validation_baselines": label_baselines(corpus.train, corpus.validation, len(corpus.labels)),
     }
     write_atomically(folder / "result.json", json.dumps(result, indent=1) + "\n")
-    plot_curves(
-        {folder.name: read_metrics(folder)},
-        folder / "curves",
-        metric="accuracy",
-        title=f"Fine-tuning ({method}) to tell {len(corpus.labels)} topics apart",
-    )
+    draw({folder.name: folder}, folder / "curves", f"Fine-tuning ({method}) to tell {len(corpus.labels)} topics apart")
     return FineTuned(folder, model, corpus.labels, result)
+
+
+def draw(folders: dict[str, Path], path: Path, title: str) -> None:
+    """Draw the validation accuracy of finished runs on one corpus, by name, beside their baselines."""
+    result = json.loads((next(iter(folders.values())) / "result.json").read_text(encoding="utf-8"))
+    counted = result["validation_baselines"]
+    lines = {"naive Bayes": counted["naive_bayes"], "largest class": counted["majority"]}
+    plot_curves(
+        {name: read_metrics(folder) for name, folder in folders.items()},
+        path,
+        metric="accuracy",
+        baselines=lines,
+        title=title,
+    )
 
 
 def resume(folder: str | Path, title: str | None = "fine-tuning") -> FineTuned:

@@ -153,15 +153,17 @@ def plot_curves(
                     color=colour,
                 )
                 ax.plot([stopped_at], [best], marker="o", markersize=9, markerfacecolor="none", color=colour)
+    # Names of lines stand where curves do not end: accuracies rise to their end, losses fall from the start.
+    place, side = (0.08, "left") if metric == "accuracy" else (0.99, "right")
     for j, (name, value) in enumerate((baselines or {}).items()):
         ax.axhline(value, color="#555555", linewidth=1, linestyle=[":", "-.", "--"][j % 3])
         ax.annotate(
             f"{name}: {value:.3f}",
-            (0.99, value),
+            (place, value),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             xytext=(0, 3),
-            ha="right",
+            ha=side,
             fontsize=9,
             color="#333333",
         )
