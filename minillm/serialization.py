@@ -7,6 +7,7 @@ Tensors are entries of the file; everything else (numbers, texts, the nesting) i
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,13 @@ __all__ = ["load", "save"]
 
 _KEY = "minillm"
 _VERSION = 1
-_KINDS = {"BOOL", "BF16", "F16", "F32", "F64", "C64", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64"}
+# safetensors allows headers of 100 MB, which become 3 GB of Python objects. These are far above any model's.
+_MAX_HEADER = 16_000_000  # bytes
+_MAX_TENSORS = 100_000
+_TYPES = {
+    **{"F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<c8", "BOOL": "u1", "BF16": ""},
+    **{"I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "U8": "u1", "U16": "<u2", "U32": "<u4", "U64": "<u8"},
+}
 
 
 def save(obj: Any, path: str | Path) -> None:
@@ -31,13 +38,23 @@ def save(obj: Any, path: str | Path) -> None:
 
     Raises:
         TypeError: for anything else, naming where it stands.
+        ValueError: for what could not be read again: too deeply nested, or too much beside the tensors.
     """
     from safetensors.numpy import save as to_bytes
 
     arrays: dict[str, np.ndarray] = {}
-    tree = _flatten(obj, "", arrays, {})
-    metadata = {"format": "minillm", _KEY: json.dumps({"version": _VERSION, "tree": tree})}
+    try:
+        tree = _flatten(obj, "", arrays, {})
+        metadata = {"format": "minillm", _KEY: json.dumps({"version": _VERSION, "tree": tree})}
+    except RecursionError:
+        raise ValueError("save: nested too deeply to be read again, or holds itself; make it flatter") from None
     data = to_bytes(arrays, metadata)
+    header = int.from_bytes(data[:8], "little")
+    if header > _MAX_HEADER or len(arrays) > _MAX_TENSORS:
+        raise ValueError(
+            f"save: {len(arrays)} tensors, and {header} bytes of names and plain values; more than {_MAX_TENSORS} or "
+            f"{_MAX_HEADER} would not be read again; keep long lists of numbers as tensors"
+        )
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -103,27 +120,35 @@ def load(path: str | Path, map_location: Any = None, weights_only: bool = True) 
             f"load: {path} is a pickle or a zip of pickles, which could run code when it is read; "
             "convert it to safetensors"
         )
+    size = int.from_bytes(start[:8], "little")
     try:
-        with safe_open(path, framework="np") as file:
-            _check_header(path)
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
+        if size > _MAX_HEADER:
+            raise ValueError(f"a header of {size} bytes, at most {_MAX_HEADER} are read")
+        with safe_open(path, framework="np") as file:  # checks all that the format promises
+            metadata, n_tensors = file.metadata() or {}, len(file.keys())
+        if n_tensors > _MAX_TENSORS:
+            raise ValueError(f"{n_tensors} tensors, at most {_MAX_TENSORS} are read")
+        arrays = _read(path)
+    except (SafetensorError, ValueError, RuntimeError) as error:  # RuntimeError: bfloat16 without ml_dtypes; deep JSON
         raise ValueError(f"load: {path} is not a safetensors file, or is damaged ({error})") from None
     found = {name: Tensor._wrap(array).to(map_location or "cpu") for name, array in arrays.items()}
     if _KEY not in metadata:
         return found
     try:
-        content = json.loads(metadata[_KEY])
-        if content["version"] != _VERSION:
-            raise ValueError(f"version {content['version']}, expected {_VERSION}")
-        return _unflatten(content["tree"], found)
+        content = json.loads(metadata[_KEY], object_hook=lambda entry: _restored(entry, found))
+        if not isinstance(content, dict) or type(content["version"]) is not int or content["version"] != _VERSION:
+            raise ValueError(f"expected version {_VERSION}")
+        return content["tree"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"load: {path}: its metadata cannot be read ({error})") from None
 
 
-def _check_header(path: Path) -> None:
-    """Refuse what safetensors itself accepts or trips over: a name given twice, and types unknown to NumPy."""
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Return the tensors of a file that safetensors has found whole, and refuse what is whole but cannot be used.
+
+    Not by safetensors: where memory does not suffice for a tensor (its file can be a hole of 4 TB) it aborts with an
+    exception that ``except Exception`` does not catch.
+    """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -131,24 +156,42 @@ def _check_header(path: Path) -> None:
             raise ValueError("a name stands twice in its header")
         return found
 
+    arrays = {}
     with open(path, "rb") as f:
-        header = json.loads(f.read(int.from_bytes(f.read(8), "little")), object_pairs_hook=once)
-    kinds = {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
-    if "BF16" in kinds:
-        bfloat16()  # makes the type known to NumPy
-    if kinds - _KINDS:
-        raise ValueError(f"it holds {', '.join(sorted(kinds - _KINDS))}, which NumPy does not have")
+        size = int.from_bytes(f.read(8), "little")
+        header = json.loads(f.read(size), object_pairs_hook=once)
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        unknown = {entry["dtype"] for entry in entries.values()} - set(_TYPES)
+        if unknown:
+            raise ValueError(f"it holds {', '.join(sorted(unknown))}, which NumPy does not have")
+        for name, entry in entries.items():
+            kind, shape = entry["dtype"], entry["shape"]
+            dtype = bfloat16() if kind == "BF16" else np.dtype(_TYPES[kind])
+            f.seek(8 + size + entry["data_offsets"][0])
+            try:
+                array = np.fromfile(f, dtype, math.prod(shape)).reshape(shape)
+            except (MemoryError, OverflowError):
+                raise ValueError(f"{name!r} has shape {tuple(shape)}, more than there is memory for") from None
+            # A byte that is neither 0 nor 1 would be a bool that equals neither True nor False.
+            arrays[name] = array.astype(bool if kind == "BOOL" else dtype.newbyteorder("="), copy=False)
+    return arrays
 
 
-def _unflatten(tree: Any, found: dict[str, Tensor]) -> Any:
-    if not isinstance(tree, dict):
-        return tree
-    ((kind, value),) = tree.items()
+def _restored(entry: dict[str, Any], found: dict[str, Tensor]) -> Any:
+    """Return what ``_flatten`` made an entry of; called for the innermost first, so nothing is held twice."""
+    if entry.keys() == {"version", "tree"}:
+        return entry
+    ((kind, value),) = entry.items()
     if kind == "$tensor":
         return found[value]
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list in {kind!r}, got {type(value).__name__}")
     if kind == "$dict":
-        return {key: _unflatten(v, found) for key, v in value}
+        pairs = [(key, v) for key, v in value]
+        made = dict(pairs)
+        if len(made) < len(pairs) or not all(type(key) in (str, int) for key in made):
+            raise ValueError(f"expected different texts or integers as keys, got {[key for key, _ in pairs[:9]]}")
+        return made
     if kind in ("$list", "$tuple"):
-        items = [_unflatten(v, found) for v in value]
-        return tuple(items) if kind == "$tuple" else items
+        return tuple(value) if kind == "$tuple" else value
     raise ValueError(f"unknown kind {kind!r}")
