@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from minillm.autograd import enable_grad, no_grad
@@ -79,12 +79,20 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad():
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if p.grad is not None:
-                        self._update(p, p.grad.array, self.state[p], group)
-                        p._version[0] += 1  # a graph that saved this parameter must notice
+            given = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+            self.spread(self._update_one, given)
         return loss
+
+    @staticmethod
+    def spread(function: Callable[[Any], None], items: Sequence[Any]) -> None:
+        """Do the work of a step, one item a parameter; a trainer puts a function here that uses several threads."""
+        for item in items:
+            function(item)
+
+    def _update_one(self, given: tuple[Tensor, dict[str, Any]]) -> None:
+        p, group = given
+        self._update(p, p.grad.array, self.state[p], group)
+        p._version[0] += 1  # a graph that saved this parameter must notice
 
     def _update(self, p: Tensor, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         raise NotImplementedError(f"{type(self).__name__} must define step()")
@@ -104,22 +112,37 @@ class Optimizer:
         """Restore what ``state_dict`` returned, for the same parameters in the same order.
 
         Raises:
-            ValueError: if the groups differ in number or size, or a state has another shape; nothing is changed then.
+            ValueError: if the groups differ in number or size, or states have another shape; nothing is changed then.
         """
-        saved = state_dict["param_groups"]
+        try:
+            # JSON turns the numbers of parameters into strings.
+            saved, states = state_dict["param_groups"], {int(i): dict(s) for i, s in state_dict["state"].items()}
+            ids = [int(i) for g in saved for i in g["params"]]
+            settings = [{k: copy.deepcopy(v) for k, v in g.items() if k != "params"} for g in saved]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"load_state_dict: expected what state_dict of an optimizer returns ({type(error).__name__}: {error})"
+            ) from None
         lengths, own = [len(g["params"]) for g in saved], [len(g["params"]) for g in self.param_groups]
         if lengths != own:
             raise ValueError(f"load_state_dict: expected parameter groups of sizes {own}, got {lengths}")
-        ids = [i for g in saved for i in g["params"]]
+        wrong = [
+            f"{name} of parameter {i} has shape {tuple(value.shape)}, the parameter {tuple(p.shape)}"
+            for i, p in zip(ids, self._params(), strict=True)
+            for name, value in states.get(i, {}).items()
+            if isinstance(value, Tensor) and value.ndim and value.shape != p.shape
+        ]
+        if wrong:
+            raise ValueError("load_state_dict:\n  " + "\n  ".join(wrong))
         loaded: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         for i, p in zip(ids, self._params(), strict=True):
-            # JSON turns the numbers of parameters into strings.
-            entry = state_dict["state"].get(i, state_dict["state"].get(str(i)))
-            for name, value in (entry or {}).items():
-                loaded[p][name] = _like(p, name, value)
+            for name, value in states.get(i, {}).items():
+                loaded[p][name] = (
+                    value.detach().to(p.device, copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)
+                )
         self.state = loaded
-        for group, new in zip(self.param_groups, saved, strict=True):
-            group.update({k: copy.deepcopy(v) for k, v in new.items() if k != "params"})
+        for group, new in zip(self.param_groups, settings, strict=True):
+            group.update(new)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -127,15 +150,6 @@ class Optimizer:
             lines.append(f"Parameter Group {i}")
             lines += [f"    {k}: {group[k]}" for k in sorted(group) if k != "params"]
         return "\n".join([*lines, ")"])
-
-
-def _like(p: Tensor, name: str, value: Any) -> Any:
-    """Return a copy of a saved state, on the device of its parameter."""
-    if not isinstance(value, Tensor):
-        return copy.deepcopy(value)
-    if value.ndim and value.shape != p.shape:
-        raise ValueError(f"load_state_dict: {name} has shape {tuple(value.shape)}, its parameter {tuple(p.shape)}")
-    return value.detach().to(p.device, copy=True)
 
 
 def zeros_like(p: Tensor) -> Tensor:
