@@ -88,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     resume = command("resume", "Go on with a run that was interrupted.", device=False)
     resume.add_argument("run", metavar="RUN", type=Path, help="folder of the run")
     resume.add_argument("--quiet", action="store_true", help="no progress bar")
+    resume.add_argument("--minutes", type=float, help="another time budget for the whole run")
+    _training_options(resume)
 
     command("lessons", "List the lessons.", device=False)
     run = command("run", "Run a lesson.", device=False)
@@ -103,6 +105,11 @@ def _training_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--accumulate", type=int, help="batches before one step")
     made.add_argument("--eval-every", type=int, help="steps between two looks at the validation set")
     made.add_argument("--patience", type=int, help="looks without a better loss before the run stops")
+    for name, what in (
+        ("skip-nonfinite", "skip steps whose loss or gradient is not finite, instead of stopping"),
+        ("anomaly", "name the op that makes the first NaN (slow)"),
+    ):
+        made.add_argument(f"--{name}", action="store_const", const=True, help=what)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,9 +125,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("minillm: stopped", file=sys.stderr)
-        return 130
+        return getattr(stop, "status", 130)
 
 
 def _run(arguments: argparse.Namespace) -> int:

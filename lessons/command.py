@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import runpy
 import shutil
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from minillm.training import (
     Interrupted,
     NonFiniteLoss,
     RunError,
+    SaveError,
     TrainingConfig,
+    change_config,
     evaluate_language,
     plot_curves,
     read_config,
@@ -28,7 +32,7 @@ from minillm.training import (
 )
 from minillm.training.baselines import label_baselines, text_baselines
 
-TRAINING_ERRORS = (NonFiniteLoss, MemoryError)
+TRAINING_ERRORS = (NonFiniteLoss, SaveError, MemoryError)
 INPUT_ERRORS = (ValueError, OSError, IndexError, CheckpointError, RuntimeError, NotImplementedError)
 
 
@@ -38,6 +42,12 @@ class Stopped(Exception):
     def __init__(self, how: str, status: int, folder: Path) -> None:
         super().__init__(f"{how}; saved. Go on with: minillm resume {folder}")
         self.status = status
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came while no step was under way."""
+
+    status = 143
 
 
 def one_line(error: BaseException) -> str:
@@ -64,27 +74,35 @@ def new_folder(out: Path | None, name: str) -> Path:
 
 
 class run_in:
-    """While a run is made in a folder: Ctrl-C says how to go on, and a folder without a checkpoint does not stay."""
+    """While a run is made in a folder: a stop says how to go on, and a folder without a checkpoint does not stay."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.existed = folder, folder.exists()
+        self.before: Any = None
 
     def __enter__(self) -> None:
-        pass
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            self.before = signal.signal(signal.SIGTERM, self._terminate)
+
+    def _terminate(self, number: int, frame: Any) -> None:
+        raise Terminated
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGTERM, self.before)
         if isinstance(error, Interrupted):
             raise Stopped(str(error), 128 + error.signal, self.folder) from None
         saved = any(self.folder.glob("**/step-*.safetensors"))
         if isinstance(error, KeyboardInterrupt) and saved:  # between two stages, or while the result is measured
-            raise Stopped("stopped", 130, self.folder) from None
+            raise Stopped("stopped", getattr(error, "status", 130), self.folder) from None
         if error is not None and not self.existed and not saved:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def training_settings(arguments: argparse.Namespace, **usual: Any) -> dict[str, Any]:
     """Return what the user said about training, over the usual settings."""
-    names = ("steps", "lr", "batch_size", "accumulate", "eval_every", "patience", "minutes", "seed")
+    names = ["steps", "lr", "batch_size", "accumulate", "eval_every", "patience", "minutes", "seed"]
+    names += ["skip_nonfinite", "anomaly"]
     said = {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
     if "minutes" in said and "steps" not in said:
         usual["steps"] = 10**7  # the time is the limit
@@ -175,8 +193,10 @@ def do_finetune(arguments: argparse.Namespace) -> int:
 
 def do_resume(arguments: argparse.Namespace) -> int:
     """Go on with a run of any kind."""
-    config = read_config(arguments.run)
+    config, changes = read_config(arguments.run), training_settings(arguments)
     title = None if arguments.quiet else "resumed"
+    if changes and config["kind"] == "demo":
+        raise ValueError(f"{arguments.run}: a demo goes on as it began; leave {', '.join(sorted(changes))} out")
     with run_in(arguments.run):
         if config["kind"] == "demo":
             demo.run(
@@ -195,6 +215,8 @@ def do_resume(arguments: argparse.Namespace) -> int:
         }.get(config["kind"])
         if resume is None:
             raise RunError(f"{arguments.run}: a run of unknown kind {config['kind']!r}")
+        for name, (was, now) in change_config(arguments.run, changes).items():
+            print(f"{name}: {was} before, {now} from now on")
         resume(arguments.run, title)
     print(f"run: {arguments.run}   curves: {arguments.run / 'curves.png'}")
     return 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lessons import l12_pretraining, l15_classification, l16_label_to_words
-from minillm.training import TrainingConfig, create_run, write_atomically
+from minillm.training import Checkpoints, TrainingConfig, create_run, write_atomically
 from minillm.training.baselines import text_baselines
 
 # Shares of the time that is left when a stage begins; the rest after them is for evaluating and plotting.
@@ -68,13 +68,16 @@ def run(
     def title(stage: int, text: str) -> str | None:
         return None if quiet else f"[{stage}/6] {text}"
 
+    def begun(folder: Path) -> bool:
+        return bool(Checkpoints(folder / "checkpoints").paths())
+
     say(1, "loading this Python's English and docstrings, learning a vocabulary, counting n-grams")
     corpus = l12_pretraining.load_and_split(seed=seed)
     tokens = l12_pretraining.preprocess(corpus)
     baselines = text_baselines(corpus.train, corpus.validation)
     base = folder / "pretrained"
     if not (base / "result.json").exists():
-        if (base / "checkpoints").exists():
+        if begun(base):
             l12_pretraining.resume(base, title(2, "pretraining"))
         else:
             budget = clock.share(PRETRAINING)
@@ -90,7 +93,7 @@ def run(
         if (where / "result.json").exists():
             continue
         text = "fine-tuning to classify" if method == "full" else "the same from random weights"
-        if (where / "checkpoints").exists():
+        if begun(where):
             l15_classification.resume(where, title(stage, text))
         else:
             l15_classification.finetune(
@@ -99,7 +102,7 @@ def run(
             )  # fmt: skip
     writer = folder / "writer"
     if not (writer / "result.json").exists():
-        if (writer / "checkpoints").exists():
+        if begun(writer):
             l16_label_to_words.resume(writer, title(5, "fine-tuning to write"))
         else:
             l16_label_to_words.finetune(

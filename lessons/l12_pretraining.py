@@ -40,6 +40,7 @@ from minillm.training import (
     TrainingConfig,
     create_run,
     evaluate_language,
+    go_on,
     halving,
     plot_curves,
     random_settings,
@@ -210,21 +211,24 @@ def pretrain(
         )
     model = initialise(shape, training.seed, device)
     folder = Path(folder)
-    if not resume:
-        config = {
-            "kind": "pretrain",
-            "model": shape.to_dict(),
-            "training": training.to_dict(),
-            "size": size,
-            "vocab_size": vocab_size,
-            "dropout": dropout,
-            "text": text,
-            "device": device,
-            "bits_per_nat": tokens.bits_per_nat,
-            "corpus_sha256": corpus.card.sha256,
-        }
+    config = {
+        "kind": "pretrain",
+        "model": shape.to_dict(),
+        "training": training.to_dict(),
+        "size": size,
+        "vocab_size": vocab_size,
+        "dropout": dropout,
+        "text": text,
+        "device": device,
+        "bits_per_nat": tokens.bits_per_nat,
+        "tokenizer_sha256": tokens.tokenizer.fingerprint(),
+        "corpus_sha256": corpus.card.sha256,
+    }
+    if resume:
+        config = go_on(folder, config)
+    else:
         create_run(folder, config, {"corpus": corpus.card.to_dict()}, force)
-        tokens.tokenizer.save(folder / "tokenizer.json")
+    tokens.tokenizer.save(folder / "tokenizer.json")
     task = LanguageTask(
         tokens.train,
         tokens.validation,
@@ -235,7 +239,7 @@ def pretrain(
         evaluation_tokens=10_000,
         sampler=lambda m: sample_text(m, tokens.tokenizer),
     )
-    trainer = Trainer(model, task, training, folder, title=title)
+    trainer = Trainer(model, task, training, folder, title=title, about=config)
     if resume:
         trainer.resume()
     trainer.fit()
@@ -314,14 +318,53 @@ def load_run(folder: str | Path, device: str = "cpu") -> tuple[GPT, Tokenizer, d
     folder, config = Path(folder), read_config(folder)
     if config["kind"] not in ("pretrain", "generator"):
         raise RunError(f"{folder}: holds a run of kind {config['kind']!r}, expected a language model")
-    tokenizer = Tokenizer.load(folder / "tokenizer.json")
-    model = GPT(GPTConfig.from_dict(config["model"]))
-    checkpoints = Checkpoints(folder / "checkpoints")
-    best = checkpoints.best()
-    state = checkpoints.load(best) if best is not None else checkpoints.load_latest()[1]
-    model.load_state_dict(state["model"])
+    tokenizer, shape = load_tokenizer(folder, config), GPTConfig.from_dict(config["model"])
+    weights = load_weights(folder, shape)
+    model = GPT(shape)
+    model.load_state_dict(weights)
     model.eval()
     return model.to(device), tokenizer, config
+
+
+def load_weights(folder: Path, shape: GPTConfig) -> dict[str, Any]:
+    """Return the weights in the best checkpoint of a run.
+
+    Raises:
+        RunError: if there are none in it, or fewer than the model needs. That is found out before the model is made:
+            one number in a config.json can ask for terabytes.
+    """
+    path, state = Checkpoints(folder / "checkpoints").load_best()
+    weights = state.get("model") if isinstance(state, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(w, minillm.Tensor) for w in weights.values()):
+        raise RunError(f"{path}: holds no weights of a model")
+    needed = (shape.vocab_size + shape.block_size + 12 * shape.n_layer * shape.n_embd) * shape.n_embd
+    found = sum(w.numel() for w in weights.values())
+    if needed > found:
+        raise RunError(
+            f"{folder / 'config.json'}: describes a model of at least {needed} weights, but {path.name} holds {found}; "
+            "they are of different runs"
+        )
+    return weights
+
+
+def load_tokenizer(folder: Path, config: dict[str, Any]) -> Tokenizer:
+    """Return the tokenizer of a run.
+
+    Raises:
+        RunError: if it is not the one that the run began with.
+    """
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    size = GPTConfig.from_dict(config["model"]).vocab_size
+    if tokenizer.vocab_size != size:
+        raise RunError(f"{folder / 'tokenizer.json'}: has {tokenizer.vocab_size} tokens, the model of this run {size}")
+    found = tokenizer.fingerprint()
+    expected = str(config.get("tokenizer_sha256", found))
+    if found != expected:
+        raise RunError(
+            f"{folder / 'tokenizer.json'}: not the tokenizer of this run (sha256 {found[:12]}..., expected "
+            f"{expected[:12]}...)"
+        )
+    return tokenizer
 
 
 # %% [markdown]

@@ -30,17 +30,17 @@ import numpy as np
 import minillm
 import minillm.nn as nn
 from lessons.l11_gpt import GPT, GPTConfig
-from lessons.l12_pretraining import load_run
+from lessons.l12_pretraining import load_run, load_tokenizer, load_weights
 from minillm import datasets
 from minillm.text import Tokenizer
 from minillm.training import (
-    Checkpoints,
     ClassificationTask,
     RunError,
     Trainer,
     TrainingConfig,
     create_run,
     figure,
+    go_on,
     plot_curves,
     read_config,
     read_metrics,
@@ -137,6 +137,7 @@ def train_classifier(
     folder: Path | None = None,
     title: str | None = None,
     resuming: bool = False,
+    about: dict[str, Any] | None = None,
 ) -> Trainer:
     """Train a classifier (or go on, ``resuming``); it ends with the weights of its best evaluation."""
     task = ClassificationTask(
@@ -147,7 +148,7 @@ def train_classifier(
         max_length=model.body.config.block_size,
         seed=training.seed,
     )
-    trainer = Trainer(model, task, training, folder, title=title)
+    trainer = Trainer(model, task, training, folder, title=title, about=about)
     if resuming:
         trainer.resume()
     trainer.fit()
@@ -237,23 +238,25 @@ def finetune(
     training = training_for(method, len(parts[0]), **(settings or {}))
     model = make_classifier(body, len(corpus.labels), method, training.seed)
     folder = Path(folder)
+    record = {
+        "kind": "classifier",
+        "method": method,
+        "model": config["model"],
+        "training": training.to_dict(),
+        "labels": list(corpus.labels),
+        "pretrained": str(pretrained),
+        "table": table,
+        "device": device,
+        "tokenizer_sha256": tokenizer.fingerprint(),
+        "corpus_sha256": corpus.card.sha256,
+    }
     if resuming:
         check_corpus(folder, corpus, read_config(folder))
+        record = go_on(folder, record)
     else:
-        record = {
-            "kind": "classifier",
-            "method": method,
-            "model": config["model"],
-            "training": training.to_dict(),
-            "labels": list(corpus.labels),
-            "pretrained": str(pretrained),
-            "table": table,
-            "device": device,
-            "corpus_sha256": corpus.card.sha256,
-        }
         create_run(folder, record, {"corpus": corpus.card.to_dict()}, force)
-        tokenizer.save(folder / "tokenizer.json")
-    train_classifier(model, parts[0], parts[1], training, folder=folder, title=title, resuming=resuming)
+    tokenizer.save(folder / "tokenizer.json")
+    train_classifier(model, parts[0], parts[1], training, folder=folder, title=title, resuming=resuming, about=record)
     result = {
         "test_accuracy": accuracy(model, parts[2]),
         "validation_accuracy": accuracy(model, parts[1]),
@@ -303,13 +306,15 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> tuple[Classifier
     folder, config = Path(folder), read_config(folder)
     if config["kind"] != "classifier":
         raise RunError(f"{folder}: holds a run of kind {config['kind']!r}, expected a classifier")
-    model = Classifier(GPT(GPTConfig.from_dict(config["model"])), len(config["labels"]))
-    checkpoints = Checkpoints(folder / "checkpoints")
-    best = checkpoints.best()
-    state = checkpoints.load(best) if best is not None else checkpoints.load_latest()[1]
-    model.load_state_dict(state["model"])
+    labels = config["labels"]
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise RunError(f"{folder / 'config.json'}: expected a list of names in 'labels', got {str(labels)[:80]}")
+    tokenizer, shape = load_tokenizer(folder, config), GPTConfig.from_dict(config["model"])
+    weights = load_weights(folder, shape)
+    model = Classifier(GPT(shape), len(labels))
+    model.load_state_dict(weights)
     model.eval()
-    return model.to(device), Tokenizer.load(folder / "tokenizer.json"), tuple(config["labels"])
+    return model.to(device), tokenizer, tuple(labels)
 
 
 # %% [markdown]

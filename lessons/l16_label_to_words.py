@@ -43,6 +43,7 @@ from minillm.training import (
     Trainer,
     TrainingConfig,
     create_run,
+    go_on,
     plot_curves,
     read_config,
     read_metrics,
@@ -283,24 +284,26 @@ def finetune(
     training = TrainingConfig(**{**usual, **(settings or {})})
     prior = label_prior(corpus.train, len(corpus.labels))
     folder = Path(folder)
+    record = {
+        "kind": "generator",
+        "model": config["model"],
+        "training": training.to_dict(),
+        "labels": list(corpus.labels),
+        "pretrained": str(pretrained),
+        "table": table,
+        "device": device,
+        "bits_per_nat": config["bits_per_nat"],
+        "prior": prior.tolist(),
+        "test_texts": test_texts,
+        "tokenizer_sha256": tokenizer.fingerprint(),
+        "corpus_sha256": corpus.card.sha256,
+    }
     if resuming:
         check_corpus(folder, corpus, read_config(folder))
+        record = go_on(folder, record)
     else:
-        record = {
-            "kind": "generator",
-            "model": config["model"],
-            "training": training.to_dict(),
-            "labels": list(corpus.labels),
-            "pretrained": str(pretrained),
-            "table": table,
-            "device": device,
-            "bits_per_nat": config["bits_per_nat"],
-            "prior": prior.tolist(),
-            "test_texts": test_texts,
-            "corpus_sha256": corpus.card.sha256,
-        }
         create_run(folder, record, {"corpus": corpus.card.to_dict()}, force)
-        tokenizer.save(folder / "tokenizer.json")
+    tokenizer.save(folder / "tokenizer.json")
     task = LabelLanguageTask(
         corpus.train,
         subset(corpus.validation, 200, 0),
@@ -310,7 +313,7 @@ def finetune(
         training.batch_size,
         training.seed,
     )
-    trainer = Trainer(model, task, training, folder, title=title)
+    trainer = Trainer(model, task, training, folder, title=title, about=record)
     if resuming:
         trainer.resume()
     trainer.fit()

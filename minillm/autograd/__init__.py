@@ -5,6 +5,7 @@ Tensor.
 from minillm.autograd.engine import add_hook, grad, retain_grad, run_backward, start_gradient
 from minillm.autograd.function import Context, Function, Variable, set_tensor_class, wrap
 from minillm.autograd.modes import (
+    AnomalyError,
     detect_anomaly,
     enable_grad,
     inference_mode,
@@ -14,6 +15,7 @@ from minillm.autograd.modes import (
 )
 
 __all__ = [
+    "AnomalyError",
     "Context",
     "Function",
     "Variable",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minillm.autograd.function import Context, Variable, has_nan, wrap
-from minillm.autograd.modes import modes
+from minillm.autograd.modes import AnomalyError, modes
 from minillm.backend import Array, backend_of
 
 
@@ -113,7 +113,7 @@ def _call_backward(node: Context, dys: list[Any]) -> tuple:
         called = (
             f"It was called here:\n{node.origin}" if node.origin else "Run the forward pass inside detect_anomaly too"
         )
-        raise RuntimeError(f"{node.name()}: made a NaN from gradients without one. {called}")
+        raise AnomalyError(f"{node.name()}: made a NaN from gradients without one. {called}")
     return dxs
 
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from minillm.autograd.modes import modes
+from minillm.autograd.modes import AnomalyError, modes
 from minillm.backend import Array, Backend, backend_of, is_array
 
 
@@ -232,6 +232,6 @@ def has_nan(array: Any) -> bool:
 
 def _check_forward(ctx: Context, arrays: list[Any], results: Sequence[Array]) -> None:
     if any(map(has_nan, results)) and not any(map(has_nan, arrays)):
-        raise RuntimeError(
+        raise AnomalyError(
             f"{ctx.function.__name__}: made a NaN from inputs without one. It was called here:\n{ctx.origin}"
         )

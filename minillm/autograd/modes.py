@@ -102,13 +102,17 @@ class inference_mode(no_grad):
         return no_grad() if mode else set_grad_enabled(is_grad_enabled())
 
 
+class AnomalyError(RuntimeError):
+    """An op made a NaN inside ``detect_anomaly``."""
+
+
 class detect_anomaly:
     """Inside, the first op that makes a NaN, forward or backward, is named with the line of the program that called it.
 
     Slow: every result is searched. A NaN in the *input* of an op is not held against the op.
 
     Raises:
-        RuntimeError: from the op's call (forward) or from ``backward()``.
+        AnomalyError: a RuntimeError, from the op's call (forward) or from ``backward()``.
     """
 
     def __init__(self) -> None:

@@ -1,10 +1,10 @@
 """Floor 6: the loop, its checkpoints, its pictures, and the baselines that a model has to beat."""
 
-from minillm.training.checkpoints import CheckpointError, Checkpoints, write_atomically
+from minillm.training.checkpoints import CheckpointError, Checkpoints, SaveError, write_atomically
 from minillm.training.config import ConfigError, TrainingConfig, check_names
 from minillm.training.curves import figure, plot_curves, read_metrics, save_figure
 from minillm.training.early_stopping import EarlyStopping
-from minillm.training.run_folder import RunError, create_run, environment, read_config
+from minillm.training.run_folder import RunError, RunLock, change_config, create_run, environment, go_on, read_config
 from minillm.training.search import Trial, grid, halving, random_settings
 from minillm.training.tasks import ClassificationTask, LanguageTask, evaluate_language
 from minillm.training.trainer import Interrupted, NonFiniteLoss, Task, Trainer
@@ -19,15 +19,19 @@ __all__ = [
     "LanguageTask",
     "NonFiniteLoss",
     "RunError",
+    "RunLock",
+    "SaveError",
     "Task",
     "Trainer",
     "TrainingConfig",
     "Trial",
+    "change_config",
     "check_names",
     "create_run",
     "environment",
     "evaluate_language",
     "figure",
+    "go_on",
     "grid",
     "halving",
     "plot_curves",

@@ -7,20 +7,37 @@ never sees a half-written one, and a committed one is never changed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
+import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from minillm import serialization
+from minillm.tensor import Tensor
 
-__all__ = ["CheckpointError", "Checkpoints", "write_atomically"]
+__all__ = ["CheckpointError", "Checkpoints", "SaveError", "append", "write_atomically"]
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint that is missing, torn or changed."""
+
+
+class SaveError(OSError):
+    """A file that the disk does not take; the message says how many bytes it needs and how many are free."""
+
+    needed = free = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.filename}: not written ({self.strerror}): needs about {self.needed:,} bytes, {self.free:,} are "
+            "free. What was saved before is whole: make room and resume"
+        )
 
 
 class Checkpoints:
@@ -42,24 +59,25 @@ class Checkpoints:
             info: small facts for the manifest, such as the validation loss.
 
         Raises:
-            OSError: if the disk does not take it; earlier checkpoints are untouched then.
+            SaveError: if the disk does not take it; earlier checkpoints are untouched then.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:08d}.safetensors"
-        if not self._is_whole(path):  # the same step twice (a resumed run that stops at once) is the same state
-            self._manifest(path).unlink(missing_ok=True)  # damaged, and the run has come here again
-            serialization.save(state, path)
-            facts = {
-                "file": path.name,
-                "step": step,
-                "bytes": path.stat().st_size,
-                "sha256": _sha256(path),
-                **(info or {}),
-            }
-            write_atomically(self._manifest(path), json.dumps(facts, indent=1))
-        if best:
-            self.mark_best(path, info)
-        self._prune()
+        with _naming(path, _bytes(state)):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self._is_whole(path):  # the same step twice (a resumed run that stops at once) is the same state
+                self._manifest(path).unlink(missing_ok=True)  # damaged, and the run has come here again
+                serialization.save(state, path)
+                facts = {
+                    "file": path.name,
+                    "step": step,
+                    "bytes": path.stat().st_size,
+                    "sha256": _sha256(path),
+                    **(info or {}),
+                }
+                write_atomically(self._manifest(path), json.dumps(facts, indent=1))
+            if best:
+                self.mark_best(path, info)
+            self._prune(path)
         return path
 
     def mark_best(self, path: Path, info: dict[str, Any] | None = None) -> None:
@@ -103,9 +121,10 @@ class Checkpoints:
             ) from None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{self._manifest(path)}: not a manifest ({error})") from None
-        if not path.exists():
-            raise CheckpointError(f"{path}: missing, though its manifest is there")
-        found = _sha256(path)
+        try:
+            found = _sha256(path)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path}: missing, though its manifest is there") from None
         if found != expected:
             raise CheckpointError(
                 f"{path}: damaged: sha256 is {found[:12]}..., expected {expected[:12]}... "
@@ -119,7 +138,12 @@ class Checkpoints:
             CheckpointError: if it is not what was written.
         """
         self.verify(path)
-        return serialization.load(path)
+        try:
+            return serialization.load(path)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path}: was removed while it was read") from None
+        except ValueError as error:  # its manifest is honest about a file that is none
+            raise CheckpointError(str(error)) from None
 
     def load_latest(self) -> tuple[Path, dict[str, Any]]:
         """Return the newest checkpoint that is whole; a damaged one is passed over with a warning.
@@ -127,12 +151,29 @@ class Checkpoints:
         Raises:
             CheckpointError: if there is none.
         """
-        for path in reversed(self.paths()):
+        seen = self.paths()
+        for path in reversed(seen):
             try:
                 return path, self.load(path)
             except CheckpointError as error:
+                if not self._manifest(path).exists() and self.paths() != seen:
+                    return self.load_latest()  # not damaged: a trainer has saved newer ones and removed it
                 warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
-        raise CheckpointError(f"{self.folder}: no checkpoint to load")
+        raise CheckpointError(f"{self.folder}: no checkpoint to load; start the run anew (--force)")
+
+    def load_best(self) -> tuple[Path, dict[str, Any]]:
+        """Return the best checkpoint, or the newest if none was marked; also while a trainer saves and removes.
+
+        Raises:
+            CheckpointError: if there is none, or it is damaged.
+        """
+        while (best := self.best()) is not None:
+            try:
+                return best, self.load(best)
+            except CheckpointError:
+                if self.best() == best:  # and no better one has taken its place
+                    raise
+        return self.load_latest()
 
     def clean(self) -> None:
         """Remove what an interrupted save left behind."""
@@ -143,6 +184,7 @@ class Checkpoints:
             if not self._manifest(path).exists():
                 path.unlink(missing_ok=True)
 
+    # --- inside ------------------------------------------------------------------------------------------------------
     def _is_whole(self, path: Path) -> bool:
         try:
             self.verify(path)
@@ -153,24 +195,81 @@ class Checkpoints:
     def _manifest(self, path: Path) -> Path:
         return path.with_suffix(".json")
 
-    def _prune(self) -> None:
-        best = self.best()
-        for path in self.paths()[: -self.keep_last]:
+    def _prune(self, newest: Path) -> None:
+        best, paths = self.best(), self.paths()
+        # Trap: a run that went back has damaged ones behind the newest. They must not push out what is whole.
+        for path in paths[: paths.index(newest) + 1][: -self.keep_last]:
             if best is None or path.name != best.name:
-                # The manifest goes first: without it the large file no longer counts.
-                self._manifest(path).unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(PermissionError):  # Windows: somebody is reading it; the next save removes it
+                    # The manifest goes first: without it the large file no longer counts.
+                    self._manifest(path).unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)
 
 
+# --- files ------------------------------------------------------------------------------------------------------------
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old one or the new one, also after a crash."""
+    """Write a text file so that readers see the old one or the new one, also after a crash.
+
+    Raises:
+        SaveError: if the disk does not take it; the old one is untouched then.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8", newline="\n") as f:
+    with _naming(path, len(text.encode("utf-8"))):
+        try:
+            with open(temporary, "w", encoding="utf-8", newline="\n") as f:
+                f.write(text)
+                f.flush()
+                os.fsync(f.fileno())
+            _replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def append(path: Path, text: str) -> None:
+    """Add lines to a log.
+
+    Raises:
+        SaveError: if the disk does not take them.
+    """
+    with _naming(path, len(text.encode("utf-8"))), open(path, "a", encoding="utf-8", newline="\n") as f:
         f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _naming(path: Path, needed: int) -> Iterator[None]:
+    """Turn what a disk refuses into an error that names the file, the bytes needed and the bytes free."""
+    try:
+        yield
+    except SaveError:
+        raise
+    except OSError as error:
+        failed = SaveError(error.errno, error.strerror or str(error), str(path))
+        where = next(folder for folder in path.absolute().parents if folder.exists())
+        failed.needed, failed.free = needed, shutil.disk_usage(where).free
+        raise failed from error
+
+
+def _bytes(tree: Any) -> int:
+    """Return how much memory the tensors in nested dictionaries and lists take, in bytes."""
+    if isinstance(tree, Tensor):
+        return tree.array.nbytes
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
+    return sum(map(_bytes, parts))
+
+
+def _replace(old: Path, new: Path) -> None:
+    for _ in range(50):
+        try:
+            os.replace(old, new)
+            return
+        except PermissionError:
+            if os.name != "nt":
+                raise
+            time.sleep(0.02)  # Windows: somebody is reading the file, which takes a moment
+    os.replace(old, new)
 
 
 def sync_folder(folder: Path) -> None:

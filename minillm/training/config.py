@@ -36,6 +36,7 @@ class TrainingConfig:
         keep_last: checkpoints kept beside the best one.
         log_every: steps between two lines of metrics.
         skip_nonfinite: skip a step whose loss or gradient is NaN or infinite (and count it) instead of stopping.
+        anomaly: name the op that makes the first NaN, see ``autograd.detect_anomaly``; slow.
         seed: of everything random.
 
     Raises:
@@ -60,6 +61,7 @@ class TrainingConfig:
     keep_last: int = 2
     log_every: int = 10
     skip_nonfinite: bool = False
+    anomaly: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

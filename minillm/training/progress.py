@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
@@ -32,12 +33,14 @@ class Progress:
 
     def update(self, step: int, total: int, loss: float, tokens: int) -> None:
         """Show that ``step`` of ``total`` is done; the loss is smoothed over about 20 steps."""
-        self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
+        if math.isfinite(loss):  # a skipped step has none
+            self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
         self._tokens += tokens
         if self._bar is not None:
             self._bar.total = total
             speed = self._tokens / max(time.perf_counter() - self._since, 1e-9)
-            self._bar.set_postfix_str(f"loss {self._loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            shown = math.nan if self._loss is None else self._loss
+            self._bar.set_postfix_str(f"loss {shown:.3f}, {speed:,.0f} tokens/s", refresh=False)
             self._bar.update(step - self._bar.n)
 
     def __exit__(self, *error: object) -> None:

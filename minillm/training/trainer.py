@@ -8,6 +8,7 @@ the data is one number, and a resumed run continues bit for bit.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -18,14 +19,17 @@ import warnings
 from pathlib import Path
 from typing import Any, Protocol
 
+from minillm.autograd import AnomalyError, detect_anomaly
 from minillm.backend.random import default_generator, get_rng_state, set_rng_state
 from minillm.nn.utils import clip_grad_norm_, get_total_norm
+from minillm.ops import isfinite
 from minillm.optim import AdamW
 from minillm.tensor import Tensor
-from minillm.training.checkpoints import Checkpoints, write_atomically
+from minillm.training.checkpoints import Checkpoints, append, write_atomically
 from minillm.training.config import TrainingConfig
 from minillm.training.early_stopping import EarlyStopping
 from minillm.training.progress import Progress
+from minillm.training.run_folder import RunError, RunLock, differences
 
 __all__ = ["Interrupted", "NonFiniteLoss", "Task", "Trainer"]
 
@@ -50,7 +54,7 @@ class Task(Protocol):
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss or the gradient became NaN or infinite; the weights are still those before it."""
+    """The loss, the gradient or a weight became NaN or infinite; what is saved is from before it."""
 
 
 class Interrupted(Exception):
@@ -70,6 +74,8 @@ class Trainer:
         config: how.
         folder: where checkpoints, metrics and samples go; ``None`` keeps everything in memory.
         title: what the progress bar says; ``None`` shows no bar.
+        about: what the run depends on beside ``config``, by name (model, tokenizer, corpus, ...): it is kept in every
+            checkpoint, and a run goes on only with the same. Settings listed in its "changed" are free.
 
     Attributes:
         step: optimizer steps made.
@@ -85,9 +91,12 @@ class Trainer:
         folder: str | Path | None = None,
         *,
         title: str | None = None,
+        about: dict[str, Any] | None = None,
     ) -> None:
         self.model, self.task, self.config = model, task, config
         self.folder = None if folder is None else Path(folder)
+        self.about = {**(about or {}), "training": config.to_dict()}
+        self.lock = RunLock(self.folder)
         self.title = title
         self.optimizer = AdamW(
             parameter_groups(model, config.weight_decay), lr=config.lr, betas=(config.beta1, config.beta2)
@@ -109,12 +118,18 @@ class Trainer:
         Raises:
             Interrupted: after Ctrl-C or SIGTERM, when the step is finished and saved.
             NonFiniteLoss: if the loss or gradient became NaN or infinite, before the weights were touched.
+            SaveError: if the disk does not take a checkpoint or a line of the log.
+            RunError: if another trainer is at work in the folder.
         """
+        with self.lock:  # taken by ``resume`` already, if this run goes on
+            return self._fit()
+
+    def _fit(self) -> dict[str, Any]:
         self._started = time.perf_counter() - self.seconds
         self._training_seconds = 0.0
         first = self.step
         with _StopSignals(self), Progress(self.title, self.total_steps, self.step) as bar:
-            if self.step % self.config.eval_every == 0 and not self._evaluated():
+            if (self.step % self.config.eval_every == 0 or self.step >= self.total_steps) and not self._evaluated():
                 self._evaluate()  # also where a run was stopped between a step and its evaluation
             while self.step < self.total_steps and not self.stopper.should_stop:
                 before = time.perf_counter()
@@ -141,6 +156,8 @@ class Trainer:
                     raise Interrupted(self._stop_signal, self.step)
                 if due or self.step >= self.total_steps:
                     self._evaluate()
+            if self._stop_signal is not None:  # it came during the last look, which has saved
+                raise Interrupted(self._stop_signal, self.step)
         return self.history[-1] if self.history else {}
 
     def _train_step(self) -> tuple[float, float, int]:
@@ -156,12 +173,16 @@ class Trainer:
             warnings.warn(f"step {self.step + 1}: every target of the batch is ignored; skipped", stacklevel=2)
             return math.nan, 0.0, 0
         mean = 0.0
-        for batch, count in zip(batches, counts, strict=True):
-            if count:
-                # Weighted by the number of predictions: the mean over all of them, not the mean of means.
-                loss = self.task.loss(self.model, batch) * (count / total)
-                loss.backward()
-                mean += loss.item()
+        with detect_anomaly() if config.anomaly else contextlib.nullcontext():
+            try:
+                for batch, count in zip(batches, counts, strict=True):
+                    if count:
+                        # Weighted by the number of predictions: the mean over all of them, not the mean of means.
+                        loss = self.task.loss(self.model, batch) * (count / total)
+                        loss.backward()
+                        mean += loss.item()
+            except AnomalyError as error:
+                raise NonFiniteLoss(f"step {self.step + 1}: {error}") from None
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = float(
             clip_grad_norm_(parameters, config.clip)
@@ -195,7 +216,7 @@ class Trainer:
             return
         raise NonFiniteLoss(
             f"{what}: stopped before the weights were changed. Try a smaller lr or clip; "
-            "run the step inside minillm.autograd.detect_anomaly() to see which op made it"
+            "with --anomaly (TrainingConfig.anomaly) the op that makes the first NaN is named"
         )
 
     def _fit_steps_to_time(self, first: int) -> None:
@@ -224,22 +245,21 @@ class Trainer:
         is_best = self.stopper.update(self.step, figures["loss"])
         self._log({"step": self.step, **{f"val_{k}": v for k, v in figures.items()}})
         if text is not None and self.folder is not None:
-            with open(self.folder / "samples.txt", "a", encoding="utf-8", newline="\n") as f:
-                f.write(f"--- step {self.step} ---\n{text}\n\n")
+            append(self.folder / "samples.txt", f"--- step {self.step} ---\n{text}\n\n")
         self._save(is_best)
 
     def _log(self, record: dict[str, Any]) -> None:
         self.history.append(record)
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / "metrics.jsonl", "a", encoding="utf-8", newline="\n") as f:
-                f.write(json.dumps(record) + "\n")
-            with open(self.folder / "timing.jsonl", "a", encoding="utf-8", newline="\n") as f:
-                f.write(
-                    json.dumps({"step": self.step, "seconds": round(time.perf_counter() - self._started, 3)}) + "\n"
-                )
+            append(self.folder / "metrics.jsonl", json.dumps(record) + "\n")
+            seconds = round(time.perf_counter() - self._started, 3)
+            append(self.folder / "timing.jsonl", json.dumps({"step": self.step, "seconds": seconds}) + "\n")
 
     def _save(self, is_best: bool) -> None:
+        for name, p in self.model.named_parameters():
+            if not isfinite(p.detach()).all().item():
+                raise NonFiniteLoss(f"step {self.step}: {name} is no longer finite; this state is not saved")
         if self.checkpoints is not None:
             info = {"val_loss": next((r["val_loss"] for r in reversed(self.history) if "val_loss" in r), None)}
             self.checkpoints.save(self.step, self.state_dict(), best=is_best, info=info)
@@ -264,6 +284,7 @@ class Trainer:
             else {name: (self.folder / name).stat().st_size if (self.folder / name).exists() else 0 for name in _LOGS}
         )
         return {
+            "about": self.about,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "trainer": {
@@ -297,19 +318,35 @@ class Trainer:
             write_atomically(self.folder / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in self.history))
 
     def resume(self) -> Path:
-        """Go back to the newest whole checkpoint in the folder and return its path.
+        """Go back to the newest whole checkpoint in the folder and return its path; ``fit`` goes on from there.
 
         Raises:
             CheckpointError: if there is none.
+            RunError: if the run began with other settings, model or data, or another trainer is at work in the folder.
             ValueError: if the trainer has no folder.
         """
         if self.checkpoints is None:
             raise ValueError("resume: this trainer has no folder to resume from")
-        self.checkpoints.clean()
-        path, state = self.checkpoints.load_latest()
+        self.lock.__enter__()  # until ``fit`` is done, or the trainer is dropped
+        try:
+            return self._resume(self.checkpoints)
+        except BaseException:
+            self.lock.__exit__()
+            raise
+
+    def _resume(self, checkpoints: Checkpoints) -> Path:
+        checkpoints.clean()
+        path, state = checkpoints.load_latest()
+        found = differences(state.get("about", {}), self.about)
+        free = {"changed", *(f"training.{name}" for name in self.about.get("changed", ()))}
+        wrong = "; ".join(f"{name} was {was!r}, is {now!r}" for name, (was, now) in found.items() if name not in free)
+        if wrong:
+            raise RunError(f"{path}: the run was saved with other settings: {wrong}. Put them back, or start a new run")
         self.load_state_dict(state)
+        if {"training.steps", "training.minutes"} & found.keys():
+            self.total_steps = self.config.steps
         if self.stopper.best_step == self.step:  # the crash may have come between the checkpoint and its mark
-            self.checkpoints.mark_best(path, {"val_loss": self.stopper.best})
+            checkpoints.mark_best(path, {"val_loss": self.stopper.best})
         return path
 
 

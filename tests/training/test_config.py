@@ -34,6 +34,7 @@ BROKEN: dict[str, list[Any]] = {
     "keep_last": [1, 0],
     "log_every": [0],
     "skip_nonfinite": [1, "yes", None],
+    "anomaly": [1, "yes", None],
     "seed": ["0", 1.5, True, -1],
 }
 PAIRS = [(name, value) for name, values in BROKEN.items() for value in values]
@@ -78,6 +79,7 @@ VALID: dict[str, st.SearchStrategy] = {
     "clip": st.none() | st.floats(1e-6, 100),
     "patience": st.none() | st.integers(1, 100),
     "skip_nonfinite": st.booleans(),
+    "anomaly": st.booleans(),
     "seed": st.integers(0, 2**64),
 }
 
