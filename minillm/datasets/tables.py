@@ -10,9 +10,12 @@ import csv
 import difflib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
+
+from minillm.text.base import shown
 
 from .cards import DataError
 from .corpora import LabelledCorpus, labelled_corpus
@@ -20,6 +23,7 @@ from .folder import read_text
 from .splitting import split_examples
 
 _FORMATS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_LONG = 100  # characters; longer names are not compared with others
 
 
 class Row(NamedTuple):
@@ -113,7 +117,7 @@ def from_table(
         for row in its_rows:
             if row.label not in number:
                 nearest = _nearest(row.label, known)
-                _refuse(file, row.line, f"unknown label {row.label!r}{nearest}; known labels: {_listed(known)}")
+                _refuse(file, row.line, f"unknown label {shown(row.label)}{nearest}; known labels: {_listed(known)}")
         return [(row.text, number[row.label]) for row in its_rows]
 
     own = examples(path, rows)
@@ -148,12 +152,17 @@ def _refuse(path: str | Path, line: int, what: str) -> NoReturn:
 
 def _listed(names: Sequence[str]) -> str:
     """The first twenty names, readable."""
-    return ", ".join(repr(name) for name in names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return ", ".join(shown(name, 40) for name in names[:20]) + (
+        f" and {len(names) - 20} more" if len(names) > 20 else ""
+    )
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
     """A question that offers the name that was probably meant, or nothing."""
-    lower = {other.strip().lower(): other for other in names}
+    if len(name) > _LONG:
+        return ""
+    # Trap: the comparison takes length times length; a file may hold a name of a megabyte, and a million names.
+    lower = {other.strip().lower(): other for other in names[:1000] if len(other) <= _LONG}
     close = difflib.get_close_matches(name.strip().lower(), lower, n=1)
     return f" (did you mean {lower[close[0]]!r}?)" if close else ""
 
@@ -183,9 +192,9 @@ def _csv(path: Path, content: str, columns: Sequence[str], kind: str) -> Iterato
             continue
         if not header:
             header = [name.strip() for name in fields]
-            for name in header:
-                if header.count(name) > 1:
-                    _refuse(path, line, f"the column {name!r} occurs {header.count(name)} times in the header")
+            name, times = Counter(header).most_common(1)[0]
+            if times > 1:
+                _refuse(path, line, f"the column {shown(name)} occurs {times} times in the header")
             for name in columns:
                 if name not in header:
                     _missing(path, line, name, header, "; the first row must be the header")
@@ -247,7 +256,7 @@ def _type(value: object) -> str:
     for kind, name in ((str, "a string"), (list, "an array"), (dict, "an object")):
         if isinstance(value, kind):
             return name
-    return f"the number {value!r}"
+    return f"the number {shown(value)}"
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -258,6 +267,6 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object, refusing a name that occurs twice."""
     record = dict(pairs)
     if len(record) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)!r} occurs twice in one object")
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the name {shown(name)} occurs twice in one object")
     return record

@@ -162,10 +162,10 @@ class Tokenizer(ABC):
         if not isinstance(content, dict):
             raise ValueError(f"expected an object with 'version' and 'type', got {type(content).__name__}")
         if type(content.get("version")) is not int or content["version"] != VERSION:  # 1.0 and true equal 1
-            raise ValueError(f"version: expected {VERSION}, got {content.get('version')!r}")
+            raise ValueError(f"version: expected {VERSION}, got {shown(content.get('version'))}")
         kind = content.get("type")
         if not isinstance(kind, str) or kind not in _KINDS:
-            raise ValueError(f"type: expected one of {sorted(_KINDS)}, got {kind!r}")
+            raise ValueError(f"type: expected one of {sorted(_KINDS)}, got {shown(kind)}")
         made = _KINDS[kind]._from_content(content)
         special = content.get("special_tokens")
         if not isinstance(special, dict) or not all(
@@ -175,7 +175,9 @@ class Tokenizer(ABC):
         numbered(special, made.base_size)  # checks the names
         expected = list(range(made.base_size, made.base_size + len(special)))
         if sorted(special.values()) != expected:
-            raise ValueError(f"special_tokens: expected the ids {expected}, got {sorted(special.values())}")
+            raise ValueError(
+                f"special_tokens: expected the ids {shown(expected)}, got {shown(sorted(special.values()))}"
+            )
         made.special_tokens = dict(special)
         return made
 
@@ -199,6 +201,15 @@ def check_surrogates(text: str, where: str = "text") -> None:
         ) from None
 
 
+def shown(value: Any, length: int = 80) -> str:
+    """Return a value as Python writes it, cut off if it is long: a message is one line, whatever a file holds."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a deep {type(value).__name__}"
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
 def numbered(special_tokens: Iterable[str], first: int) -> dict[str, int]:
     """Return ids for special tokens, from ``first`` on.
 
@@ -207,7 +218,7 @@ def numbered(special_tokens: Iterable[str], first: int) -> dict[str, int]:
     """
     names = list(special_tokens)
     if len(set(names)) != len(names) or not all(names):
-        raise ValueError(f"special_tokens: expected different, non-empty names, got {names}")
+        raise ValueError(f"special_tokens: expected different, non-empty names, got {shown(names)}")
     check_surrogates("".join(names), "special_tokens")
     return {name: first + i for i, name in enumerate(names)}
 
@@ -224,9 +235,9 @@ def check_tokens(content: dict[str, Any], key: str = "tokens") -> list[str]:
     seen: dict[str, int] = {}
     for i, token in enumerate(tokens):
         if not isinstance(token, str) or not token:
-            raise ValueError(f"{key}[{i}]: expected a text, got {token!r}")
+            raise ValueError(f"{key}[{i}]: expected a text, got {shown(token)}")
         if token in seen:
-            raise ValueError(f"{key}[{i}]: {token!r} is there already, at {seen[token]}")
+            raise ValueError(f"{key}[{i}]: {shown(token)} is there already, at {seen[token]}")
         check_surrogates(token, f"{key}[{i}]")
         seen[token] = i
     return tokens

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from minillm.text.base import Tokenizer, check_surrogates, numbered
+from minillm.text.base import Tokenizer, check_surrogates, numbered, shown
 from minillm.text.bpe_training import learn_merges
 
 END_OF_TEXT = "<|endoftext|>"
@@ -209,12 +209,12 @@ class ByteBPETokenizer(Tokenizer):
         for i, line in enumerate(lines):
             left, space, right = line.partition(" ") if isinstance(line, str) else ("", "", "")
             if not (left and space and right) or " " in right:
-                raise ValueError(f"merges[{i}]: expected two texts with a space between, got {line!r}")
+                raise ValueError(f"merges[{i}]: expected two texts with a space between, got {shown(line)}")
             for part in (left, right):
                 if part not in ids:
-                    raise ValueError(f"merges[{i}]: {part!r} is neither a byte nor made by a merge before")
+                    raise ValueError(f"merges[{i}]: {shown(part)} is neither a byte nor made by a merge before")
             if left + right in ids:
-                raise ValueError(f"merges[{i}]: {left + right!r} is made twice")
+                raise ValueError(f"merges[{i}]: {shown(left + right)} is made twice")
             merges.append((ids[left], ids[right]))
             ids[left + right] = 256 + i
         return cls(merges, ())

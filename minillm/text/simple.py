@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from minillm.text.base import Tokenizer, check_surrogates, check_tokens, numbered
+from minillm.text.base import Tokenizer, check_surrogates, check_tokens, numbered, shown
 from minillm.text.normalize import split_words
 
 UNKNOWN = "<unk>"
@@ -69,7 +69,7 @@ class CharTokenizer(Tokenizer):
         tokens = check_tokens(content)
         for i, token in enumerate(tokens):
             if len(token) != 1:
-                raise ValueError(f"tokens[{i}]: expected one character, got {token!r}")
+                raise ValueError(f"tokens[{i}]: expected one character, got {shown(token)}")
         return cls(tokens)
 
 
@@ -140,5 +140,5 @@ class WordTokenizer(Tokenizer):
     def _from_content(cls, content: dict[str, Any]) -> WordTokenizer:
         tokens = check_tokens(content)
         if tokens[0] != UNKNOWN:
-            raise ValueError(f"tokens[0]: expected {UNKNOWN!r}, got {tokens[0]!r}")
+            raise ValueError(f"tokens[0]: expected {UNKNOWN!r}, got {shown(tokens[0])}")
         return cls(tokens)

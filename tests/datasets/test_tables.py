@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -139,6 +140,45 @@ def test_bad_tables_are_refused(tmp_path: Path, case: str) -> None:
         read_table(tmp_path / name)
     message = str(caught.value)
     assert message.startswith(str(tmp_path / name)) and "\n" not in message and len(message) < 400 + len(str(tmp_path))
+
+
+HUGE = "x" * 100_000
+MANY = [f"name{i}" for i in range(200_000)]
+LARGE = {
+    "long name": ("t.csv", f"text,{HUGE}\na,b\n", r"t\.csv:1: there is no column 'label'"),
+    "long name, twice": ("t.csv", f"text,{HUGE},{HUGE}\na,b,c\n", r"the column 'xxx.*\.\.\. occurs 2 times"),
+    "many names": ("t.csv", f"{','.join(MANY)}\na\n", r"t\.csv:1: there is no column 'text'"),
+    "many names, one twice": ("t.csv", f"{','.join(MANY)},name9\na\n", "the column 'name9' occurs 2 times"),
+    "json: many names, one twice": (
+        "t.jsonl",
+        json.dumps(dict.fromkeys(MANY))[:-1] + ', "name9": 1}\n',
+        "the name 'name9' occurs twice",
+    ),
+    "json: many names": ("t.jsonl", json.dumps(dict.fromkeys(MANY)) + "\n", "there is no column 'text'"),
+    "json: long name": ("t.jsonl", json.dumps({HUGE: 1}) + "\n", "there is no column 'text'"),
+    "json: long number": ("t.jsonl", '{"text": 1.' + "1" * 100_000 + ', "label": "a"}\n', r"got the number 1\.1"),
+}
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_large_bad_tables_are_refused_soon_and_in_one_line(tmp_path: Path, case: str) -> None:
+    name, text, fragment = LARGE[case]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    began = time.process_time()
+    with pytest.raises(DataError, match=fragment) as caught:
+        read_table(tmp_path / name)
+    assert time.process_time() - began < 5
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1200 + len(str(tmp_path))
+
+
+def test_labels_of_a_megabyte_are_not_compared_letter_by_letter(tmp_path: Path) -> None:
+    known = ["ab" * 500_000 + "c", "ba" * 500_000]
+    file = write(tmp_path / "t.csv", [("a text", "ab" * 500_000, "")]).rename(tmp_path / "t.jsonl")
+    file.write_text(json.dumps({"text": "a", "label": "ab" * 500_000}), encoding="utf-8")
+    began = time.process_time()
+    with pytest.raises(DataError, match=r"t\.jsonl:1: unknown label 'abab.*\.\.\.; known labels: 'ab") as caught:
+        from_table(file, labels=known)
+    assert time.process_time() - began < 5 and len(str(caught.value)) < 400 + len(str(tmp_path))
 
 
 def write(path: Path, rows: list[tuple[str, str, str]]) -> Path:

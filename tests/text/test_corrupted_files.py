@@ -132,6 +132,25 @@ def test_a_broken_entry_is_named(name: str, tmp_path: Path) -> None:
     assert refusal(write(tmp_path, content)).startswith(expected)
 
 
+LONG = "x" * 1_000_000
+LARGE: dict[str, Any] = {
+    "version": changed("char", version=LONG),
+    "type": changed("char", type=LONG),
+    "tokens": changed("char", tokens=["a", LONG]),
+    "a number": changed("word", tokens=[UNKNOWN, [1] * 100_000]),
+    "tokens twice": changed("word", tokens=[UNKNOWN, LONG, LONG]),
+    "merges": changed("byte-bpe", merges=[LONG]),
+    "merge of unknown": changed("byte-bpe", merges=[f"a {LONG}"]),
+    "special": special("char", *range(100_000)),
+    "special name": changed("char", special_tokens={LONG: 3, "": 4}),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_wrong_entry_is_shown_in_part(name: str, tmp_path: Path) -> None:
+    assert len(refusal(write(tmp_path, LARGE[name]))) < 400
+
+
 @pytest.mark.parametrize("kind", GOOD)
 @pytest.mark.parametrize("key", ["version", "type", "special_tokens", "tokens", "merges"])
 def test_a_missing_entry_is_named(kind: str, key: str, tmp_path: Path) -> None:

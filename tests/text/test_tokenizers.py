@@ -109,6 +109,36 @@ def test_arrays_are_as_small_as_the_largest_id_allows(size: int, dtype: str) -> 
     assert found.tolist() == [size - 1]
 
 
+ODD = {
+    "NUL": "a\0b",
+    "control characters": "".join(map(chr, range(32))) + "\x7f\x80\x9f",
+    "byte order mark": "\ufeffa\ufeff",
+    "line ends": "a\rb\r\nc\n\rd\u2028e\x85",
+    "right to left": "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 abc",
+    "bidi override": "a\u202eb\u202c\u2066c\u2069",
+    "fifty accents": "a" + "\u0301" * 50,
+    "joined emoji": "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f3f4\U000e0067\U000e007f",
+    "CJK": "\u732b\u304c\u3044\u308b\u3002\uace0\uc591\uc774 \U00020000",
+    "the last character": "\U0010ffff\ufffe\uffff\U0001fffe",
+    "composed and not": "\u00e9 e\u0301 \ufb01 \u212b \u00c5",
+    "replacement character": "\ufffd\ufffd",
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:train")
+@pytest.mark.parametrize("name", ODD)
+def test_odd_texts_come_back_byte_for_byte(name: str) -> None:
+    text = ODD[name]
+    for tokenizer in (
+        ByteBPETokenizer([]),
+        make("byte-bpe"),
+        make("byte-bpe", (), text * 3),
+        CharTokenizer.train(text),
+    ):
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode_bytes(ids) == text.encode("utf-8") and tokenizer.decode(ids, errors="strict") == text
+
+
 # --- special tokens --------------------------------------------------------------------------------------------------
 @every_kind
 @given(text=known)
