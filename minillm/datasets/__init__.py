@@ -1,5 +1,6 @@
-"""Corpora that every Python brings along, the user's own texts and tables, and batches of them; NumPy only."""
+"""Corpora that every Python brings along, a toy world, the user's own texts and tables, and batches; NumPy only."""
 
+from . import microworld
 from .batching import IGNORE_INDEX, Batch, batches, epoch_order, pad_batch, random_windows, sequential_windows
 from .cards import Card, DataError, SourceMissing
 from .catalogue import Info, available, info, load, pretraining_mix
@@ -29,6 +30,7 @@ __all__ = [
     "info",
     "leak",
     "load",
+    "microworld",
     "pad_batch",
     "pretraining_mix",
     "random_windows",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, overload
 
-from . import stdlib
+from . import microworld, stdlib
 from .cards import PSF, SourceMissing
 from .corpora import Example, LabelledCorpus, TextCorpus, labelled_corpus, text_corpus
 from .leakage import leak, purge
@@ -53,6 +53,25 @@ _INFO = {
             PSF,
             TEXT_RULES,
         ),
+        *(
+            Info(
+                name,
+                kind,
+                f"{summary}, drawn from a grammar whose entropy is known",
+                microworld.ORIGIN,
+                microworld.LICENCE,
+                (rule,),
+            )
+            for name, kind, summary, rule in (
+                ("microworld", "text", "English stories, reviews, questions and instructions of a toy town", "fresh"),
+                ("microworld-multilingual", "text", "the same in six languages, each as often", "fresh"),
+                ("microworld-entailment", "labelled", "pairs of sentences: entailed, contradicted or open", "meanings"),
+                ("microworld-languages", "labelled", "texts labelled with one of six languages", "meanings"),
+                ("microworld-new-things", "labelled", "topics; the test is about things of no example", "meanings"),
+                ("microworld-sentiment", "labelled", "reviews in which negation and contrast decide", "meanings"),
+                ("microworld-topics", "labelled", "stories labelled with one of eight topics", "meanings"),
+            )
+        ),
         Info(
             "stdlib-en",
             "text",
@@ -63,13 +82,14 @@ _INFO = {
         ),
     )
 }
+_MICROWORLD = frozenset(name for name in _INFO if name.startswith("microworld"))
 
 
 def available() -> tuple[str, ...]:
     """Return the names that `load` takes.
 
     >>> available()
-    ('docstring-topics', 'docstrings', 'stdlib-en')
+    ('docstring-topics', 'docstrings', 'microworld', ..., 'stdlib-en')
     """
     return tuple(sorted(_INFO))
 
@@ -87,11 +107,26 @@ def info(name: str) -> Info:
 
 @overload
 def load(
-    name: Literal["docstrings", "stdlib-en"], *, size: str | int = ..., split: str | None = ..., seed: int = ...
+    name: Literal["docstrings", "microworld", "microworld-multilingual", "stdlib-en"],
+    *,
+    size: str | int = ...,
+    split: str | None = ...,
+    seed: int = ...,
 ) -> TextCorpus: ...
 @overload
 def load(
-    name: Literal["docstring-topics"], *, size: str | int = ..., split: str | None = ..., seed: int = ...
+    name: Literal[
+        "docstring-topics",
+        "microworld-entailment",
+        "microworld-languages",
+        "microworld-new-things",
+        "microworld-sentiment",
+        "microworld-topics",
+    ],
+    *,
+    size: str | int = ...,
+    split: str | None = ...,
+    seed: int = ...,
 ) -> LabelledCorpus: ...
 @overload
 def load(
@@ -106,11 +141,13 @@ def load(
         name: one of `available`.
         size: at most so much to train on: a number (characters of a text, examples of a labelled corpus), "full", or
             for a text also "tiny" (100,000 characters), "small" (400,000), "medium" (2,000,000). Held-out parts are
-            never cut, so that figures stay comparable.
+            never cut, so that figures stay comparable. The micro-world has no end: there "full" is 2,000,000
+            characters or 4,000 examples, and a number may be larger.
         split: the rule, one of ``info(name).splits``; the first of them when None. For texts see `split_text`. For
             ``docstring-topics``: ``"files"`` puts each file on one side only; ``"random"`` does not, and shows how much
-            better a model then seems.
-        seed: of the split; the same seed gives the same corpus on the same Python.
+            better a model then seems. The micro-world has one rule for texts and one for labels, see
+            `microworld.load_text` and `microworld.load_task`, which also take its knobs.
+        seed: of the split; the same seed gives the same corpus on the same Python (the micro-world: on any).
 
     Returns:
         A `TextCorpus` or a `LabelledCorpus`, with a `Card` that tells its origin, licence, sizes, hash and leak.
@@ -123,6 +160,8 @@ def load(
     rule = split or entry.splits[0]
     if rule not in entry.splits:
         raise ValueError(f"{name}: unknown split {rule!r}; choose one of {', '.join(entry.splits)}")
+    if name in _MICROWORLD:
+        return _microworld(entry, _limit(name, size, names=entry.kind == "text"), seed)
     if entry.kind == "labelled":
         return _topics(entry, _limit(name, size, names=False), rule, seed)
     parts = split_text(_source(name), rule, seed=seed)
@@ -158,8 +197,15 @@ def pretraining_mix(
         ValueError: if a name is unknown or of the wrong kind.
         SourceMissing: if there is no source for any of the names.
     """
-    if not names or any(info(name).kind != "text" for name in names) or any(info(n).kind == "text" for n in unseen):
-        raise ValueError(f"pretraining_mix: needs texts, and labelled corpora as unseen; got {names}, {unseen}")
+    if (
+        not names
+        or any(info(n).splits != TEXT_RULES for n in names)
+        or any(info(n).splits != EXAMPLE_RULES for n in unseen)
+    ):
+        raise ValueError(
+            f"pretraining_mix: needs texts, and labelled corpora as unseen, none of the micro-world; "
+            f"got {names}, {unseen}"
+        )
     limit = _limit("pretraining_mix", size, names=True)
     found, notes = [], []
     for name in names:
@@ -225,6 +271,14 @@ def _cut(text: str, limit: int | None) -> str:
         return text
     end = text.rfind(SEPARATOR, 0, limit + len(SEPARATOR))
     return text[: end if end > 0 else limit]
+
+
+def _microworld(entry: Info, limit: int | None, seed: int) -> TextCorpus | LabelledCorpus:
+    """Load a corpus of the micro-world, with its default knobs."""
+    if entry.kind == "labelled":
+        return microworld.load_task(entry.name.removeprefix("microworld-"), limit or microworld.TRAIN, seed=seed)
+    languages = microworld.LANGUAGES if entry.name == "microworld-multilingual" else ("en",)
+    return microworld.load_text(microworld.World(languages), limit or microworld.FULL, seed=seed, name=entry.name)
 
 
 def _topics(entry: Info, limit: int | None, rule: str, seed: int) -> LabelledCorpus:

@@ -125,9 +125,12 @@ def test_another_process_loads_the_same() -> None:
 
 
 def test_the_catalogue_knows_its_corpora() -> None:
-    assert available() == ("docstring-topics", "docstrings", "stdlib-en")
+    tasks = tuple(f"microworld-{name}" for name in ("entailment", "languages", "multilingual", "new-things"))
+    tasks += ("microworld-sentiment", "microworld-topics")
+    assert available() == ("docstring-topics", "docstrings", "microworld", *tasks, "stdlib-en")
     for name in available():
-        assert info(name).name == name and name in str(info(name)) and "Python" in info(name).licence
+        assert info(name).name == name and name in str(info(name))
+        assert ("MIT" if "microworld" in name else "Python") in info(name).licence
 
 
 def test_the_public_names_are_sorted_and_there() -> None:
@@ -149,6 +152,11 @@ def test_the_public_names_are_sorted_and_there() -> None:
         (lambda: load("stdlib-en", seed=-1), "seed must be an integer >= 0"),
         (lambda: pretraining_mix(("docstring-topics",)), "needs texts"),
         (lambda: pretraining_mix(()), "needs texts"),
+        (lambda: pretraining_mix(("microworld",)), "none of the micro-world"),
+        (lambda: pretraining_mix(unseen=("microworld-topics",)), "none of the micro-world"),
+        (lambda: load("microworld", split="blocks"), "unknown split 'blocks'; choose one of fresh"),
+        (lambda: load("microworld", size=10), "too few"),
+        (lambda: load("microworld-topics", size="tiny"), "one of: full; got 'tiny'"),
         (lambda: pretraining_mix(unseen=("stdlib-en",)), "labelled corpora as unseen"),
     ],
 )
