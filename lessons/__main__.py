@@ -91,10 +91,32 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("--minutes", type=float, help="another time budget for the whole run")
     _training_options(resume)
 
-    command("lessons", "List the lessons.", device=False)
+    command("lessons", "List the lessons, and which of their exercises are done.", device=False)
     run = command("run", "Run a lesson.", device=False)
     run.add_argument("number", metavar="NN", help="number of the lesson")
-    run.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the lesson")
+    run.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the lesson (--fast, --out FOLDER)")
+
+    check = command("check", "Check the answers to the exercises of a lesson.", device=False)
+    check.add_argument("number", metavar="NN", help="number of the lesson")
+    check.add_argument("--file", type=Path, help="your answers (default: the file in lessons/exercises)")
+
+    quiz = command("quiz", "Show the questions of a lesson.", device=False)
+    quiz.add_argument("number", metavar="NN", help="number of the lesson")
+    quiz.add_argument("--answers", action="store_true", help="and what is right, and why")
+
+    notebook = command("notebook", "Write a lesson as a Jupyter notebook.", device=False)
+    notebook.add_argument("number", metavar="NN", help="number of the lesson")
+    notebook.add_argument("--out", type=Path, metavar="FILE", help="where to (default: here, under the lesson's name)")
+    notebook.add_argument("--force", action="store_true", help="write over a file that is there")
+
+    course = command("course", "For teachers: export the course, or measure it.", device=False)
+    whats = course.add_subparsers(dest="what", metavar="WHAT", required=True)
+    export = whats.add_parser("export", help="copy the course into a folder")
+    export.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
+    export.add_argument("--without-solutions", action="store_true", help="leave the solutions out")
+    measure = whats.add_parser("measure", help="run the lessons; print time, memory and result of each")
+    measure.add_argument("numbers", nargs="*", metavar="NN", help="lessons (default: all that have exercises)")
+    measure.add_argument("--fast", action="store_true", help="in their fast form, which is not judged")
     return parser
 
 
@@ -131,9 +153,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from lessons import command
+    from lessons import command, course
 
-    handler: Callable[[Any], int] = getattr(command, "do_" + arguments.command)
+    room = course if hasattr(course, "do_" + arguments.command) else command
+    handler: Callable[[Any], int] = getattr(room, "do_" + arguments.command)
     if arguments.debug:
         return handler(arguments)
     try:
@@ -149,6 +172,10 @@ def _run(arguments: argparse.Namespace) -> int:
     except command.INPUT_ERRORS as error:
         print(f"minillm {arguments.command}: {command.one_line(error)}", file=sys.stderr)
         return 2
+    except Exception as error:  # nobody has thought of it; who reads this is not helped by a traceback
+        what = f"{type(error).__name__}: {command.one_line(error)}"
+        print(f"minillm {arguments.command}: {what} (with --debug: where it came from)", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

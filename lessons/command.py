@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import runpy
 import shutil
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -325,35 +323,4 @@ def do_plot(arguments: argparse.Namespace) -> int:
     factor = configs[0].get("bits_per_nat") if metric == "bits_per_byte" else None
     for path in plot_curves(runs, arguments.out, metric=metric, bits_per_nat=factor):
         print(path)
-    return 0
-
-
-# --- lessons ----------------------------------------------------------------------------------------------------------
-def lessons() -> dict[int, tuple[str, str, str]]:
-    """Return number, module, title and question of every lesson."""
-    import importlib
-
-    found = {}
-    for path in sorted(Path(__file__).parent.glob("l[0-9][0-9]_*.py")):
-        module = importlib.import_module(f"lessons.{path.stem}")
-        title = next(line for line in (module.__doc__ or "").splitlines() if line.strip())
-        found[int(path.stem[1:3])] = (path.stem, title, module.QUESTION)
-    return found
-
-
-def do_lessons(arguments: argparse.Namespace) -> int:
-    """List the lessons."""
-    for number, (_, title, question) in lessons().items():
-        print(f"{number:02d}  {title:<34}  {question}")
-    return 0
-
-
-def do_run(arguments: argparse.Namespace) -> int:
-    """Run a lesson."""
-    known = lessons()
-    if not arguments.number.isdigit() or int(arguments.number) not in known:
-        raise ValueError(f"{arguments.number}: no such lesson; there are {', '.join(f'{n:02d}' for n in known)}")
-    module = known[int(arguments.number)][0]
-    sys.argv = [module, *arguments.arguments]
-    runpy.run_module(f"lessons.{module}", run_name="__main__", alter_sys=True)
     return 0

@@ -14,30 +14,34 @@ __all__ = ["COLOURS", "figure", "plot_curves", "read_metrics", "save_figure"]
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 
 
-def figure(width: float = 7.2, height: float = 4.2) -> tuple[Any, Any]:
+def figure(width: float = 7.2, height: float = 4.2, panels: int = 1) -> tuple[Any, Any]:
     """Return a figure and its axes in the house style, drawn without a screen.
 
     Args:
         width, height: in inches.
+        panels: how many axes side by side; for more than one they come as a list.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     fig = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(fig)
-    ax = fig.add_subplot()
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    ax.grid(axis="y", color="#dddddd", linewidth=0.6)
-    ax.set_axisbelow(True)
-    return fig, ax
+    axes = [fig.add_subplot(1, panels, i + 1) for i in range(panels)]
+    for ax in axes:
+        for side in ("top", "right"):
+            ax.spines[side].set_visible(False)
+        ax.grid(axis="y", color="#dddddd", linewidth=0.6)
+        ax.set_axisbelow(True)
+    return fig, axes[0] if panels == 1 else axes
 
 
-def save_figure(fig: Any, path: str | Path, numbers: dict[str, Any] | None = None) -> list[Path]:
+def save_figure(fig: Any, path: str | Path, numbers: dict[str, Any] | None = None, alt: str = "") -> list[Path]:
     """Write a figure as PNG and SVG, and the numbers that it shows as JSON beside it.
 
     Args:
         path: without ending.
+        numbers: what is plotted.
+        alt: what the figure shows, in words, for those who cannot see it; it stands in all three files.
 
     Returns:
         The files written.
@@ -48,9 +52,11 @@ def save_figure(fig: Any, path: str | Path, numbers: dict[str, Any] | None = Non
     path.parent.mkdir(parents=True, exist_ok=True)
     written = [path.with_name(path.name + ".png"), path.with_name(path.name + ".svg")]
     with matplotlib.rc_context({"svg.hashsalt": "minillm"}):  # the same figure gives the same file
-        fig.savefig(written[0], dpi=150)
-        fig.savefig(written[1], metadata={"Date": None})
+        described = {"Description": alt} if alt else {}
+        fig.savefig(written[0], dpi=150, metadata=described)
+        fig.savefig(written[1], metadata={"Date": None, **described})
     if numbers is not None:
+        numbers = {"alt": alt, **numbers} if alt else numbers
         written.append(path.with_name(path.name + ".json"))
         written[-1].write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     return written

@@ -18,7 +18,7 @@ from tests.lessons.test_command import words
 
 MINILLM = [sys.executable, "-m", "lessons"]
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = "demo pretrain finetune generate evaluate plot resume lessons run".split()
+COMMANDS = "demo pretrain finetune generate evaluate plot resume lessons run check quiz notebook course".split()
 
 
 def environment(**more: str) -> dict[str, str]:

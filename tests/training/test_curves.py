@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from minillm.training import plot_curves, read_metrics
+from minillm.training import figure, plot_curves, read_metrics, save_figure
 from minillm.training.curves import smooth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +49,15 @@ def test_png_svg_and_the_numbers(tmp_path: Path) -> None:
     assert shown["runs"]["run"]["validation"] == [[0, 4.0], [10, 2.5], [20, 2.9]]
     assert len(shown["runs"]["run"]["train_nats"]) == 19  # a NaN is no point
     assert shown["baselines"] == LINES
+
+
+def test_what_a_figure_shows_is_said_in_all_its_files(tmp_path: Path) -> None:
+    fig, (left, right) = figure(panels=2)
+    assert [axes.spines["top"].get_visible() for axes in (left, right)] == [False, False]
+    png, svg, numbers = save_figure(fig, tmp_path / "two", {"x": 1}, alt="Two empty panels < three.")
+    assert b"Two empty panels < three." in png.read_bytes()
+    assert "Two empty panels &lt; three." in svg.read_text(encoding="utf-8")
+    assert json.loads(numbers.read_text(encoding="utf-8")) == {"alt": "Two empty panels < three.", "x": 1}
 
 
 def test_the_same_curves_are_the_same_files(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The exercises: functions to write. ``minillm check NN`` says whether they are right."""

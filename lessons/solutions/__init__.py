@@ -1,0 +1,1 @@
+"""One solution for each exercise. Try it yourself first: ``minillm check NN`` gives hints."""

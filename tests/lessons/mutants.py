@@ -1,0 +1,22 @@
+"""Mistakes that a learner makes, put into the solutions: each of them must fail the checks of its lesson.
+
+One entry is (text in the solution, what stands there instead). The text stands in the solution once.
+"""
+
+from __future__ import annotations
+
+MUTANTS: dict[str, list[tuple[str, str]]] = {
+    "l01_counting": [
+        ("+ k * len(alphabet)", "+ k * len(counts)"),  # V is the whole alphabet
+        ("(counts.get(c, 0) + k) / total", "max(counts.get(c, 0), k) / total"),
+        ("range(len(text) - n) if", "range(0, len(text) - n, max(1, n)) if"),  # overlapping occurrences are lost
+        ("context[1:]", "context[:-1]"),  # the far end is forgotten first
+        ("        return lower\n", "        return dict.fromkeys(alphabet, 1 / len(alphabet))\n"),
+        ("(counts[c] + kinds * lower[c])", "(counts[c] + lower[c])"),
+        ("/ (total + kinds) for", "/ (total + len(alphabet)) for"),
+        ("dict.fromkeys(alphabet, 1 / len(alphabet))\n    counts", "dict.fromkeys(alphabet, 0.0)\n    counts"),
+        ("math.log2(p) for", "math.log(p) for"),  # nats
+        ("return -sum(math.log2(p) for p in probabilities)", "return -math.log2(sum(probabilities))"),
+        ("return math.inf", "return 0.0"),
+    ],
+}  # fmt: skip
