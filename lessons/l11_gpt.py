@@ -25,7 +25,7 @@ from typing import Any
 import minillm
 import minillm.nn as nn
 import minillm.nn.functional as F
-from minillm.training import ConfigError, check_names
+from minillm.training import ConfigError, settings_from
 
 QUESTION = "What do the blocks add?"
 
@@ -73,9 +73,12 @@ class GPTConfig:
                 wrong.append(f"{name}={value!r} (expected a whole number)")
             elif value < 1:
                 wrong.append(f"{name}={value} (expected 1 or more)")
-        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
+        divisible = not any(text.startswith(("n_head", "n_embd")) for text in wrong)
+        if isinstance(self.dropout, bool) or not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
             wrong.append(f"dropout={self.dropout!r} (expected from 0 to below 1)")
-        if not wrong and self.n_embd % self.n_head:
+        if not isinstance(self.bias, bool):
+            wrong.append(f"bias={self.bias!r} (expected True or False)")
+        if divisible and self.n_embd % self.n_head:
             wrong.append(
                 f"n_embd={self.n_embd} (expected a multiple of n_head={self.n_head}: every head gets an equal share)"
             )
@@ -89,8 +92,7 @@ class GPTConfig:
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> GPTConfig:
         """Make settings from a dictionary; an unknown name is refused with the nearest known one."""
-        check_names("model settings", settings, list(cls.__dataclass_fields__))
-        return cls(**settings)
+        return settings_from(cls, "model settings", settings)
 
 
 GPT2 = GPTConfig(vocab_size=50257, block_size=1024, n_layer=12, n_head=12, n_embd=768)

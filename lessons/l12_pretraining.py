@@ -194,6 +194,8 @@ def pretrain(
         tokens: what ``preprocess`` returned for this corpus, if it is known already.
         resume: go on with the run in the folder.
     """
+    if isinstance(size, str) and size not in SIZES:
+        raise ValueError(f"size={size!r} (expected one of {', '.join(SIZES)}, or such settings themselves)")
     training = training or TrainingConfig()
     corpus = corpus or load_and_split(text, training.seed)
     tokens = tokens or preprocess(corpus, vocab_size)

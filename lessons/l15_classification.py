@@ -115,6 +115,8 @@ LEARNING_RATE = {"full": 1e-3, "frozen": 1e-2, "scratch": 2e-3}
 
 def training_for(method: str, n_examples: int, **changes: Any) -> TrainingConfig:
     """Return settings that suit a method and a number of labelled texts, with the given changes."""
+    if method not in LEARNING_RATE:
+        raise ValueError(f"method={method!r} (expected one of {', '.join(LEARNING_RATE)})")
     batch_size = min(16, n_examples)
     steps = changes.get("steps") or min(400, max(60, 12 * n_examples // batch_size))
     usual = {
@@ -125,7 +127,7 @@ def training_for(method: str, n_examples: int, **changes: Any) -> TrainingConfig
         "eval_every": max(10, min(steps, 400) // 8),
         "weight_decay": 0.05,
     }
-    return TrainingConfig(**{**usual, **changes})
+    return TrainingConfig.from_dict({**usual, **changes})
 
 
 def train_classifier(

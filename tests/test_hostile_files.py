@@ -24,7 +24,12 @@ import pytest
 import minillm
 from minillm.datasets import from_folder, read_table
 from minillm.text import Tokenizer
-from minillm.training import CheckpointError, Checkpoints, read_config, read_metrics
+from minillm.training import (
+    CheckpointError,
+    Checkpoints,
+    read_config,
+    read_metrics,
+)
 from tests.hostile_safetensors import STRICTER, corpus, header, holes, large
 from tests.house_rules import called, calls, sources
 

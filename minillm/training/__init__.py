@@ -1,7 +1,7 @@
 """Floor 6: the loop, its checkpoints, its pictures, and the baselines that a model has to beat."""
 
 from minillm.training.checkpoints import CheckpointError, Checkpoints, SaveError, write_atomically
-from minillm.training.config import ConfigError, TrainingConfig, check_names
+from minillm.training.config import ConfigError, TrainingConfig, settings_from
 from minillm.training.curves import figure, plot_curves, read_metrics, save_figure
 from minillm.training.early_stopping import EarlyStopping
 from minillm.training.run_folder import RunError, RunLock, change_config, create_run, environment, go_on, read_config
@@ -26,7 +26,6 @@ __all__ = [
     "TrainingConfig",
     "Trial",
     "change_config",
-    "check_names",
     "create_run",
     "environment",
     "evaluate_language",
@@ -40,4 +39,5 @@ __all__ = [
     "read_metrics",
     "save_figure",
     "write_atomically",
+    "settings_from",
 ]

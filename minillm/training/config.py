@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 __all__ = ["ConfigError", "TrainingConfig"]
@@ -128,22 +128,37 @@ class TrainingConfig:
         """Make settings from a dictionary.
 
         Raises:
-            ConfigError: for unknown names, with the nearest known one.
+            ConfigError: for unknown names, with the nearest known one, and all other errors.
         """
-        check_names("training settings", settings, [field.name for field in fields(cls)])
-        return cls(**settings)
+        return settings_from(cls, "training settings", settings)
 
 
-def check_names(what: str, given: dict[str, Any], known: list[str]) -> None:
-    """Refuse unknown names.
+def settings_from(cls: Any, what: str, given: Any) -> Any:
+    """Make a dataclass of settings from a dictionary, as a file or a user has given it.
 
     Raises:
-        ConfigError: naming all of them, each with the nearest known name.
+        ConfigError: naming everything that is wrong at once: unknown names, each with the nearest known one, missing
+            names, and values that break their rule.
     """
     unknown = []
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(str(name)[:80], known, n=1)
+    if not isinstance(given, dict):
+        raise ConfigError(f"{what}: expected names with values, got {type(given).__name__}")
+    known = {field.name: field.default is not MISSING for field in fields(cls)}
+    problems = []
             unknown.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
     if unknown:
-        raise ConfigError(f"{what}: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        problems.append(f"{what}: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+    missing = [name for name, has_default in known.items() if not has_default and name not in given]
+    if missing:
+        problems.append(f"{what}: missing {', '.join(missing)}")
+    # In the place of what is missing stands something that breaks no rule, so that the rest can be judged.
+    try:
+        made = cls(**{name: given.get(name, 1) for name in known if name in given or name in missing})
+    except ConfigError as error:
+        problems.append(str(error))
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return made

@@ -40,6 +40,15 @@ _OWN = (
     "checkpoints",
 )
 _LOCK = "run.lock"
+# What stands in a config.json that somebody may have changed, or been sent.
+_KINDS: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("model", "training"), ("names with values", dict)),
+    **dict.fromkeys(("method", "pretrained", "device", "corpus_sha256", "tokenizer_sha256"), ("a text", str)),
+    **dict.fromkeys(("dropout", "bits_per_nat", "minutes"), ("a number", int, float)),
+    **dict.fromkeys(("vocab_size", "seed"), ("a whole number", int)),
+    **{"labels": ("a list of names", list), "table": ("names with values, or null", dict, type(None))},
+    **{"text": ("a path, or null", str, type(None)), "size": ("a name, or names with values", str, dict)},
+}
 
 
 class RunError(ValueError):
@@ -113,6 +122,10 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise RunError(f"{path}: cannot be read ({error})") from None
     if not isinstance(config, dict) or not isinstance(config.get("kind"), str):
         raise RunError(f"{path}: not the config of a run (it has no 'kind')")
+    for name in config.keys() & _KINDS.keys():
+        what, *kinds = _KINDS[name]
+        if not isinstance(config[name], tuple(kinds)) or isinstance(config[name], bool):
+            raise RunError(f"{path}: expected {what} in {name!r}, got {str(config[name])[:80]}")
     return _Config(path, config)
 
 
@@ -120,7 +133,7 @@ class _Config(dict):
     """What stands in a config.json; a name that is missing is an error of the file."""
 
     def __init__(self, path: Path, content: dict[str, Any]) -> None:
-        super().__init__(content)
+        super().__init__({k: _Config(path, v) if isinstance(v, dict) else v for k, v in content.items()})
         self.path = path
 
     def __missing__(self, name: str) -> Any:

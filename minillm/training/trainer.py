@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from minillm.autograd import AnomalyError, detect_anomaly
-from minillm.backend.random import default_generator, get_rng_state, set_rng_state
+from minillm.backend.random import Generator, default_generator, get_rng_state, set_rng_state
 from minillm.nn.utils import clip_grad_norm_, get_total_norm
 from minillm.ops import isfinite
 from minillm.optim import AdamW
@@ -300,17 +300,39 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to where ``state_dict`` was taken."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        trainer = state["trainer"]
-        self.step, self.total_steps, self.seconds = trainer["step"], trainer["total_steps"], trainer["seconds"]
-        self.skipped, self.history = trainer["skipped"], list(trainer["history"])
-        self.stopper.load_state_dict(trainer["stopper"])
+        """Go back to where ``state_dict`` was taken; if that cannot be done as a whole, nothing is changed.
+
+        Raises:
+            ValueError: if it is not the state of a trainer, or not of this optimizer.
+            RuntimeError: if it is of another model, listing every name that does not fit, with both shapes.
+        """
+        stopper = EarlyStopping(self.config.patience, self.config.min_delta)
+        try:
+            trainer = state["trainer"]
+            step, total_steps, skipped = (int(trainer[k]) for k in ("step", "total_steps", "skipped"))
+            seconds, history = float(trainer["seconds"]), [dict(record) for record in trainer["history"]]
+            stopper.load_state_dict(trainer["stopper"])
+            # Trap: these names come from a file; any other one could cut off a file outside the folder.
+            sizes = {name: int(state["log_sizes"][name]) for name in _LOGS if name in state["log_sizes"]}
+            if min(step, total_steps, skipped, *sizes.values()) < 0:
+                raise ValueError("a count below 0")
+            Generator().set_state(state["random"])  # a trial
+            model, optimizer = dict(state["model"]), dict(state["optimizer"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"load_state_dict: not the state of a trainer ({type(error).__name__}: {error})") from None
+        before = {name: t.clone() for name, t in self.model.state_dict().items()}
+        self.model.load_state_dict(model)
+        try:
+            self.optimizer.load_state_dict(optimizer)
+        except Exception:
+            self.model.load_state_dict(before)
+            raise
+        self.step, self.total_steps, self.seconds = step, total_steps, seconds
+        self.skipped, self.history, self.stopper = skipped, history, stopper
         default_generator.set_state(state["random"])
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for name, size in state["log_sizes"].items():
+            for name, size in sizes.items():
                 path = self.folder / name
                 if path.exists() and path.stat().st_size > size:  # lines after the checkpoint will be written again
                     os.truncate(path, size)

@@ -120,6 +120,26 @@ def test_all_unknown_names_are_listed() -> None:
 
 models = st.builds(
     lambda share, **rest: GPTConfig(n_embd=share * rest["n_head"], **rest),
+def test_unknown_names_do_not_hide_what_else_is_wrong() -> None:
+    with pytest.raises(ConfigError) as error:
+        TrainingConfig.from_dict({"stepps": 3, "lr": -1.0, "clip": "x", "seed": 1})
+    for words in ("'stepps' (did you mean 'steps'?)", "lr=-1.0 (expected", "clip='x' (expected"):
+        assert words in str(error.value)
+    with pytest.raises(ConfigError) as error:
+        GPTConfig.from_dict({"n_layers": 3, "n_head": 3, "n_embd": 10, "dropout": True, "bias": 1})
+    for words in ("'n_layers' (did you mean 'n_layer'?)", "missing vocab_size", "n_embd=10 (expected a multiple of"):
+        assert words in str(error.value)
+    assert "dropout=True" in str(error.value) and "bias=1 (expected True or False)" in str(error.value)
+    assert "vocab_size=" not in str(error.value)  # it is missing, not wrong
+
+
+@pytest.mark.parametrize("given", [None, [], "steps", 3, [["steps", 3]]], ids=str)
+def test_settings_are_names_with_values(given: Any) -> None:
+    for made in (TrainingConfig.from_dict, GPTConfig.from_dict):
+        with pytest.raises(ConfigError, match=f"expected names with values, got {type(given).__name__}"):
+            made(given)  # type: ignore[arg-type]
+
+
     st.integers(1, 8),
     vocab_size=st.integers(1, 1000),
     block_size=st.integers(1, 64),
@@ -158,6 +178,9 @@ def test_models_that_cannot_be(changes: dict[str, Any], words: str) -> None:
 def test_all_that_is_wrong_with_a_model_is_said_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         GPTConfig(vocab_size=0, block_size="8", n_layer=True, dropout=2.0)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError) as error:
+        GPTConfig(vocab_size=0, n_embd=10, n_head=3)
+    assert "vocab_size=0" in str(error.value) and "n_embd=10 (expected a multiple of n_head=3" in str(error.value)
     for words in ("vocab_size=0", "block_size='8'", "n_layer=True", "dropout=2.0"):
         assert words in str(error.value)
     with pytest.raises(ConfigError, match="did you mean 'n_layer'"):
