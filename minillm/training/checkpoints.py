@@ -151,14 +151,15 @@ class Checkpoints:
         Raises:
             CheckpointError: if there is none.
         """
-        seen = self.paths()
-        for path in reversed(seen):
-            try:
-                return path, self.load(path)
-            except CheckpointError as error:
-                if not self._manifest(path).exists() and self.paths() != seen:
-                    return self.load_latest()  # not damaged: a trainer has saved newer ones and removed it
-                warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
+        before: list[str] | None = None
+        while before != (before := sorted(path.name for path in self.folder.glob("*"))):
+            for path in reversed(self.paths()):
+                try:
+                    return path, self.load(path)
+                except CheckpointError as error:
+                    if not self._manifest(path).exists():
+                        break  # not damaged: a trainer has saved newer ones and removed it, so look again
+                    warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
         raise CheckpointError(f"{self.folder}: no checkpoint to load; start the run anew (--force)")
 
     def load_best(self) -> tuple[Path, dict[str, Any]]:

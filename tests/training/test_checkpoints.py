@@ -84,7 +84,7 @@ def failing_at(n: int, how: str) -> Iterator[list[str]]:
         if fails("open"):
             raise crash("open", killed)
         if fails("write"):
-            raw = HalfWritten(path, "w")
+            raw = HalfWritten(path, mode.removesuffix("b"))
             return raw if "b" in mode else io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
         return real_open(path, mode, *args, **kwargs)
 
