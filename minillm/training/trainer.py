@@ -249,6 +249,7 @@ class Trainer:
         self._save(is_best)
 
     def _log(self, record: dict[str, Any]) -> None:
+        record = {k: v for k, v in record.items() if math.isfinite(v)}  # a skipped step has no loss; JSON knows no NaN
         self.history.append(record)
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
