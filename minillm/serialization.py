@@ -130,7 +130,7 @@ def load(path: str | Path, map_location: Any = None, weights_only: bool = True) 
             raise ValueError(f"{n_tensors} tensors, at most {_MAX_TENSORS} are read")
         arrays = _read(path)
     except (SafetensorError, ValueError, RuntimeError) as error:  # RuntimeError: bfloat16 without ml_dtypes; deep JSON
-        raise ValueError(f"load: {path} is not a safetensors file, or is damaged ({error})") from None
+        raise ValueError(f"load: {path} is not a safetensors file, or is damaged ({_short(error)})") from None
     found = {name: Tensor._wrap(array).to(map_location or "cpu") for name, array in arrays.items()}
     if _KEY not in metadata:
         return found
@@ -140,7 +140,13 @@ def load(path: str | Path, map_location: Any = None, weights_only: bool = True) 
             raise ValueError(f"expected version {_VERSION}")
         return content["tree"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"load: {path}: its metadata cannot be read ({error})") from None
+        raise ValueError(f"load: {path}: its metadata cannot be read ({_short(error)})") from None
+
+
+def _short(error: Exception) -> str:
+    """Return what an error says without most of a name or number of a megabyte that it repeats."""
+    text = str(error)
+    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
