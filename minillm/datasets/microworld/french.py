@@ -1,4 +1,4 @@
-"""French: words and forms. Gender, elision before a vowel (l'orange, qu'Anna), participles (est allée, cher, chère)."""
+"""French: words and forms. Gender, elision before a vowel (l'orange, qu'Anna), participles (Anna est allée)."""
 
 from __future__ import annotations
 
@@ -201,7 +201,6 @@ FORMS: dict[str, Form] = {
     "weather": column(WEATHER, 0),
     "a": a,
     "the": the,
-    "dear": lambda thing: ("cher", "chère")[gender(thing)],
     "one": lambda thing: count(1, thing),
     "count": count,
     "many": column(NOUNS, 2),

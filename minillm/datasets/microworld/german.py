@@ -66,12 +66,10 @@ GENDERS = ("m", "f", "n")
 A = {"nominative": ("ein", "eine", "ein"), "accusative": ("einen", "eine", "ein")}
 A_ENDING = {"nominative": ("er", "e", "es"), "accusative": ("en", "e", "es")}
 THE = {
-    "nominative": ("der", "die", "das"),
     "accusative": ("den", "die", "das"),
     "dative": ("dem", "der", "dem"),
 }
 THE_ENDING = {
-    "nominative": ("e", "e", "e"),
     "accusative": ("en", "e", "e"),
     "dative": ("en", "en", "en"),
 }
@@ -194,7 +192,6 @@ FORMS: dict[str, Form] = {
     "a": a("accusative"),
     "a-nom": a("nominative"),
     "the": the("accusative"),
-    "the-nom": the("nominative"),
     "the-dat": the("dative"),
     "one": lambda thing: count(1, thing),
     "count": count,

@@ -65,7 +65,6 @@ new: mpya, wapya, mpya, mipya, jipya, mapya, kipya, vipya, mpya, mpya
 old: mkuukuu, wakuukuu, mkuukuu, mikuukuu, kuukuu, makuukuu, kikuukuu, vikuukuu, kuukuu, kuukuu
 that: huyo, hao, huo, hiyo, hilo, hayo, hicho, hivyo, hiyo, hizo
 object: m, wa, u, i, li, ya, ki, vi, i, zi
-was: alikuwa, walikuwa, ulikuwa, ilikuwa, lilikuwa, yalikuwa, kilikuwa, vilikuwa, ilikuwa, zilikuwa
 """)
 
 # The numbers that agree, in the classes of many: 2, 4, 6, 8, 10.
@@ -208,7 +207,6 @@ FORMS: dict[str, Form] = {
     "a": a,
     "the": the,
     "om": lambda thing: agreeing("object", thing),
-    "was": lambda thing: agreeing("was", thing),
     "one": lambda thing: count(1, thing),
     "count": count,
     "counted": counted,

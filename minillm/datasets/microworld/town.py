@@ -46,12 +46,12 @@ Weights = dict[Value, int]
 
 
 def ranked(values: Sequence[Value]) -> Weights:
-    """Give the value of rank r the weight ``5040 / (r + 4)``, rounded.
+    """Give the value of rank r the weight ``5040 // (r + 4)``.
 
     >>> ranked(("a", "b"))
     {'a': 1260, 'b': 1008}
     """
-    return {value: round(5040 / (rank + 4)) for rank, value in enumerate(values)}
+    return {value: 5040 // (rank + 4) for rank, value in enumerate(values)}
 
 
 def evenly(*values: Value) -> Weights:
