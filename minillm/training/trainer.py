@@ -364,7 +364,10 @@ class Trainer:
         free = {"changed", *(f"training.{name}" for name in self.about.get("changed", ()))}
         wrong = "; ".join(f"{name} was {was!r}, is {now!r}" for name, (was, now) in found.items() if name not in free)
         if wrong:
-            raise RunError(f"{path}: the run was saved with other settings: {wrong}. Put them back, or start a new run")
+            raise RunError(
+                f"{path}: the run was saved with other settings: {wrong}. Put them back (options of minillm resume can "
+                "change how it is trained), or start a new run"
+            )
         self.load_state_dict(state)
         if {"training.steps", "training.minutes"} & found.keys():
             self.total_steps = self.config.steps
