@@ -51,6 +51,32 @@ def test_cached_logits_equal_uncached_logits():
     np.testing.assert_allclose(minillm.cat(parts, 1).numpy(), whole.numpy(), atol=1e-12)
 
 
+def test_cached_logits_are_close_in_float32_too():
+    minillm.manual_seed(1)
+    model = GPT(GPTConfig(50, block_size=32, n_layer=3, n_head=4, n_embd=32)).eval()
+    ids = minillm.randint(0, 50, (2, 32))
+    with minillm.no_grad():
+        whole, cache = model(ids), model.make_cache(2)
+        steps = minillm.cat([model(ids[:, t : t + 1], cache=cache) for t in range(32)], 1)
+    assert whole.dtype == minillm.float32
+    assert (steps - whole).abs().max().item() <= 1e-5
+
+
+def test_the_cache_never_holds_more_than_the_context(monkeypatch):
+    model, lengths = make_model(block_size=8), []
+    append = minillm.nn.KVCache.append
+
+    def watched(self, k, v):
+        found = append(self, k, v)
+        lengths.append(len(self))
+        return found
+
+    monkeypatch.setattr(minillm.nn.KVCache, "append", watched)
+    with pytest.warns(UserWarning, match="the model reads 8"):
+        generate(model, [1] * 11, 30, Sampling(temperature=0))
+    assert max(lengths) == 8 and len(lengths) >= 60
+
+
 def test_rows_of_a_batch_are_those_that_a_prompt_gets_alone():
     model, prompts = make_model(), [[1, 2, 3], [4], [5, 6]]
     greedy = Sampling(temperature=0)
@@ -91,6 +117,17 @@ def test_repetition_penalty_makes_seen_tokens_less_likely(x, penalty):
     p = next_distribution(x, seen, Sampling(repetition_penalty=penalty))
     q = next_distribution(x, seen, Sampling())
     assert p[0] <= q[0] + 1e-12
+
+
+def test_settings_at_their_limits_change_nothing():
+    x, none = np.array([1.0, 3.0, 2.0, -math.inf]), np.array([], dtype=int)
+    plain = next_distribution(x, none, Sampling())
+    for how in (Sampling(top_k=4), Sampling(top_k=10**9), Sampling(top_p=1.0), Sampling(repetition_penalty=1.0)):
+        assert next_distribution(x, none, how).tolist() == plain.tolist()
+    assert next_distribution(x, none, Sampling(top_k=1)).tolist() == [0, 1, 0, 0]
+    assert next_distribution(x, none, Sampling(top_p=1e-9)).tolist() == [0, 1, 0, 0]
+    assert next_distribution(x, none, Sampling(temperature=0)).tolist() == [0, 1, 0, 0]
+    assert next_distribution(x, none, Sampling(temperature=1e-300)).tolist() == [0, 1, 0, 0]
 
 
 def test_no_nan_from_extreme_logits():

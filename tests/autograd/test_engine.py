@@ -51,6 +51,27 @@ def test_gradients_of_leaves_have_memory_of_their_own():
     assert y.grad.tolist() == [1.0, 1.0] and incoming.tolist() == [1.0, 1.0]
 
 
+class Wider(Function):
+    """Twice x; its backward pass computes in float64, whatever x is."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy.astype(np.float64) * 2
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_gradient_has_the_type_of_its_tensor(dtype):
+    x = leaf(1.0, 2.0, dtype=dtype)
+    inside, seen = x * 1, []
+    inside.register_hook(lambda dx: seen.append(dx.dtype))
+    (Wider.apply(inside) + Wider.apply(x)).sum().backward()
+    assert seen == [dtype] and x.grad.dtype == dtype and x.grad.tolist() == [4.0, 4.0]
+
+
 def test_accumulation_over_backward_passes():
     x = leaf(1.0, 2.0)
     for _ in range(3):
