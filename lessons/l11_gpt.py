@@ -22,9 +22,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 import minillm
 import minillm.nn as nn
 import minillm.nn.functional as F
+from minillm.ops.activation import gelu_tanh_formula
 from minillm.training import ConfigError, settings_from
 
 QUESTION = "What do the blocks add?"
@@ -84,6 +87,14 @@ class GPTConfig:
             )
         if wrong:
             raise ConfigError("model settings: " + "; ".join(wrong))
+
+    @property
+    def init_std(self) -> float:
+        """Standard deviation of the first weights: 0.02 for GPT-2's width of 768, more for narrower models."""
+        # why: a sum over C inputs has a variance of C times std^2, so std falls with sqrt(C). With 0.02 at a width of
+        # 96 attention starts almost even and learns late: after 1,000 steps of the demo 2.09 and 1.96 bits per byte
+        # (two seeds) against 1.85 and 1.84 with 0.06; 0.1 gives 1.89.
+        return 0.02 * math.sqrt(768 / self.n_embd)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as a dictionary that JSON can hold."""
@@ -226,11 +237,11 @@ class GPT(nn.Module):
             if name.endswith(("projection.weight", "down.weight")):
                 # why: 2 L parts add to the residual stream; this keeps its variance from growing with the depth
                 # (Radford et al. 2019, section 2.3).
-                nn.init.normal_(p, std=0.02 / math.sqrt(2 * config.n_layer))
+                nn.init.normal_(p, std=config.init_std / math.sqrt(2 * config.n_layer))
 
     def _initialize(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, std=0.02)  # why: GPT-2's value; about 1 / sqrt(C) for its width of 1600
+            nn.init.normal_(module.weight, std=self.config.init_std)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
@@ -273,6 +284,8 @@ class Cache:
             nn.KVCache(batch_size, c.n_head, c.block_size, c.n_embd // c.n_head, dtype=w.dtype, device=w.device)
             for _ in range(c.n_layer)
         ]
+        self._arrays = {name: p.array for name, p in model.named_parameters()}
+        self._config = c
 
     @property
     def length(self) -> int:
@@ -283,3 +296,37 @@ class Cache:
         """Let row i continue what row ``rows[i]`` was."""
         for layer in self.layers:
             layer.reorder(rows)
+
+    def step(self, ids: np.ndarray) -> np.ndarray:
+        """Add one token to each row, ids (B,), and return the logits of the next one, (B, V).
+
+        The model's own forward pass in evaluation mode, on the CPU, written out for plain arrays: with one position a
+        row the arrays are so small that making a tensor of each takes longer than the arithmetic.
+        """
+        p, c, t = self._arrays, self._config, self.length
+        B, H, D, C = len(ids), c.n_head, c.n_embd // c.n_head, c.n_embd
+        mean = np.full(C, 1 / C, dtype=p["tokens.weight"].dtype)
+
+        def linear(name: str, x: np.ndarray) -> np.ndarray:
+            y = x @ p[name + ".weight"].T
+            return y + p[name + ".bias"] if c.bias else y
+
+        def norm(name: str, x: np.ndarray) -> np.ndarray:
+            x = x - (x @ mean)[:, None]
+            x *= (((x * x) @ mean + 1e-5) ** -0.5)[:, None]
+            x *= p[name + ".weight"]
+            return x + p[name + ".bias"] if c.bias else x
+
+        x = p["tokens.weight"][ids] + p["positions.weight"][t]  # (B, C)
+        for i, layer in enumerate(self.layers):
+            name = f"blocks.{i}."
+            qkv = linear(name + "attention.qkv", norm(name + "norm1", x)).reshape(B, 3, H, 1, D)
+            keys, values = layer.append_arrays(qkv[:, 1], qkv[:, 2])  # (B, H, S, D)
+            scores = (qkv[:, 0] * D**-0.5) @ keys.swapaxes(-1, -2)  # (B, H, 1, S)
+            scores -= scores.max(axis=-1, keepdims=True)
+            e = np.exp(scores, out=scores)
+            y = (e @ values) / e.sum(axis=-1, keepdims=True)  # (B, H, 1, D)
+            x = x + linear(name + "attention.projection", y.reshape(B, C))
+            h = linear(name + "mlp.up", norm(name + "norm2", x))
+            x = x + linear(name + "mlp.down", gelu_tanh_formula(np, h))
+        return norm("norm", x) @ p["tokens.weight"].T

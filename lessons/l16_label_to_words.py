@@ -47,6 +47,7 @@ from minillm.training import (
     plot_curves,
     read_config,
     read_metrics,
+    split_rows,
     write_atomically,
 )
 
@@ -119,6 +120,10 @@ class LabelLanguageTask:
     def count(self, batch: tuple[np.ndarray, np.ndarray]) -> int:
         """Return the number of words that are predicted."""
         return int((batch[1] != IGNORE_INDEX).sum())
+
+    def split(self, batch: tuple[np.ndarray, np.ndarray], n: int) -> list[Any]:
+        """Return n shares of a batch, by rows."""
+        return split_rows(batch, n)
 
     def loss(self, model: GPT, batch: tuple[np.ndarray, np.ndarray]) -> minillm.Tensor:
         """Return the mean loss in nats per token of the texts."""

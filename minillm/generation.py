@@ -124,6 +124,8 @@ class _Reader:
             self.cache.reorder(rows)
 
     def _run(self, ids: np.ndarray, cache: Any) -> np.ndarray:
+        if ids.shape[1] == 1 and self.device.type == "cpu" and hasattr(cache, "step"):
+            return cache.step(ids[:, 0])
         x = ops.tensor(np.ascontiguousarray(ids), device=self.device)
         y = self.model(x) if cache is None else self.model(x, cache=cache)
         return y.backend.to_host(y[:, -1].array)
@@ -192,20 +194,24 @@ def _generate_tokens(
     reader = _Reader(model, len(rows), use_cache)
     stop, done = set(map(int, stop_tokens)), [max_new_tokens == 0] * len(rows)
     length = min(map(len, rows))
+    ids = np.zeros((len(rows), max(ends)), dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
     while not all(done):
         with _evaluating(model):  # not around the yield: the caller may train between two tokens
-            logits = reader.logits(np.array([r[:length] for r in rows], dtype=np.int64))
+            logits = reader.logits(ids[:, :length])
         out: list[int | None] = [None] * len(rows)
         for i, row in enumerate(rows):
             if length < len(row):
                 continue  # still reading the prompt
             if done[i]:
                 row.append(row[-1])  # keeps the batch rectangular; nobody sees it
+                ids[i, length] = row[-1]
                 continue
-            p = next_distribution(logits[i], np.asarray(row), how)
+            p = next_distribution(logits[i], ids[i, :length], how)
             token = int(p.argmax()) if how.temperature == 0 else _draw(p, source, i)
             row.append(token)
-            out[i] = token
+            ids[i, length] = out[i] = token
             done[i] = token in stop or len(row) >= ends[i]
         length += 1
         if any(t is not None for t in out):

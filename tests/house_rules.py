@@ -48,12 +48,13 @@ THIRD_PARTY: dict[str, set[str]] = {
     "cupyx": {"backend"},
     "matplotlib": {"training", "lessons"},
     "safetensors": {"serialization", "training", "lessons"},
+    "threadpoolctl": {"training"},
     "tqdm": {"training", "lessons"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},
 }
 # These only inside functions, or every command starts slowly.
-LAZY = {"matplotlib", "tqdm", "safetensors", "ml_dtypes", "cupy", "cupyx"}
+LAZY = {"matplotlib", "threadpoolctl", "tqdm", "safetensors", "ml_dtypes", "cupy", "cupyx"}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 MAY_PRINT: set[str] = set()

@@ -84,6 +84,7 @@ def run_backward(
             for i, dy in enumerate(dys):
                 if (id(node), i) in wanted:
                     found[wanted[id(node), i]] = dy
+        node.final = not retain_graph
         dxs = _call_backward(node, dys)
         saved = node._saved or ()
         for i, edge in enumerate(node.edges):

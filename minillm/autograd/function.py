@@ -60,7 +60,11 @@ class Context:
         backend, xp: the backend of the inputs and its array module.
         needs_input_grad: for each input, whether its gradient is wanted; ``backward`` returns ``None`` for the others.
         edges: for each input, where its gradient goes: (Context, output number), (leaf, -1) or ``None``.
+        final: in ``backward``, whether no other backward pass will come: an op may then write its result into an array
+            that it saved, if it made that array itself and handed it to nobody.
     """
+
+    final = False
 
     backend: Backend
     xp: Any

@@ -24,6 +24,11 @@ def is_grad_enabled() -> bool:
     return modes.grad_enabled
 
 
+def is_anomaly_enabled() -> bool:
+    """Tell whether results are searched for NaNs in this thread."""
+    return modes.anomaly
+
+
 class set_grad_enabled:
     """Switch recording on or off: as a call, a ``with`` block or a decorator. Leaving a block restores the old mode.
 

@@ -7,12 +7,36 @@ tokens are sampled. NumPy's global random state is never touched.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import secrets
+import threading
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+
+class _Lane(threading.local):
+    suffix = ""
+
+
+_lane = _Lane()
+
+
+@contextlib.contextmanager
+def lane(number: int) -> Iterator[None]:
+    """Inside, this thread draws from streams of its own; lane 0 has the usual ones.
+
+    So that threads which draw at the same time do not take numbers from each other: which thread was first would
+    decide what each of them gets.
+    """
+    before, _lane.suffix = _lane.suffix, f"#{number}" if number else ""
+    try:
+        yield
+    finally:
+        _lane.suffix = before
 
 
 class Generator:
@@ -46,7 +70,8 @@ class Generator:
         return self._seed
 
     def stream(self, name: str = "default") -> np.random.Generator:
-        """Return the stream called ``name``; it depends on the seed and the name alone."""
+        """Return the stream called ``name``; it depends on the seed and the name alone (and on the ``lane``)."""
+        name += _lane.suffix
         found = self._streams.get(name)
         if found is None:
             # crc32 is the same on every machine and Python; hash() is not.

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from minillm import ops
-from minillm.backend import backend_of, get_backend
+from minillm.backend import Array, backend_of, get_backend
 from minillm.backend.device import get_default_dtype, is_floating
 from minillm.nn import init
 from minillm.nn.layers import Linear
@@ -45,21 +45,24 @@ class KVCache:
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add the keys and values (B, H, T, D) of new positions; return those of all so far, (B, H, length, D)."""
+        keys, values = self.append_arrays(key.array, value.array)
+        return Tensor._wrap(keys), Tensor._wrap(values)
+
+    def append_arrays(self, key: Array, value: Array) -> tuple[Array, Array]:
+        """Do the same with plain arrays."""
         B, H, _, D = self._keys.shape
         expected = (B, H, *key.shape[-2:-1], D)
         if key.shape != expected or value.shape != expected:
-            raise ValueError(
-                f"KVCache: expected keys and values ({B}, {H}, T, {D}), got {tuple(key.shape)} and {tuple(value.shape)}"
-            )
+            raise ValueError(f"KVCache: expected keys and values ({B}, {H}, T, {D}), got {key.shape} and {value.shape}")
         start, end = self._length, self._length + key.shape[-2]
         if end > self.capacity:
             raise ValueError(
                 f"KVCache: {end} positions do not fit into {self.capacity}; rewind it or make a larger one"
             )
-        self._keys[:, :, start:end] = key.array
-        self._values[:, :, start:end] = value.array
+        self._keys[:, :, start:end] = key
+        self._values[:, :, start:end] = value
         self._length = end
-        return Tensor._wrap(self._keys[:, :, :end]), Tensor._wrap(self._values[:, :, :end])
+        return self._keys[:, :, :end], self._values[:, :, :end]
 
     def rewind(self, length: int) -> None:
         """Forget all positions but the first ``length``."""

@@ -266,8 +266,15 @@ class Module:
         """Put this module and all below it into training mode (or out of it)."""
         if not isinstance(mode, bool):
             raise ValueError(f"train: expected True or False, got {mode!r}")
-        for module in self.modules():
-            module.training = mode
+        # Straight down, past the names and registers: generation changes the mode at every token.
+        found: set[Module] = {self}
+        waiting: list[Module] = [self]
+        while waiting:
+            module = waiting.pop()
+            module.__dict__["training"] = mode
+            below = [m for m in module._modules.values() if m is not None and m not in found]
+            found.update(below)
+            waiting += below
         return self
 
     def eval(self) -> Any:

@@ -56,7 +56,8 @@ class Pointwise(Function):
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
         (slope,) = ctx.saved_arrays
-        return dy * slope.reshape(dy.shape)
+        slope = slope.reshape(dy.shape)
+        return ctx.xp.multiply(dy, slope, out=slope if ctx.final and slope.dtype == dy.dtype else None)
 
 
 def activate(function: type[Function], input: Tensor, inplace: bool = False, **settings: Any) -> Tensor:

@@ -99,7 +99,7 @@ class Attention(Function):
         q, k, v, bias, y, *saved = ctx.saved_arrays
         xp, matmul, batch = ctx.xp, ctx.backend.matmul, q.shape[:-2]
         dy = working(dy).reshape(y.shape)
-        dq, dk, dv = (_empty(xp, batch, x.shape[-2], x.shape[-1], x.dtype) for x in (q, k, v))
+        dq, dk, dv = _empty_like(xp, batch, q, k, v)
         dbias = xp.zeros((*batch, q.shape[-2], k.shape[-2]), dtype=q.dtype) if ctx.needs_input_grad[3] else None
         if not ctx.tiles:
             dq[...], dk[...], dv[...] = 0, 0, 0
@@ -160,6 +160,18 @@ def _empty(xp: Any, batch: tuple[int, ...], T: int, D: int, dtype: Any) -> Array
     if len(batch) < 2:
         return xp.empty((*batch, T, D), dtype=dtype)
     return xp.empty((*batch[:-1], T, batch[-1], D), dtype=dtype).swapaxes(-2, -3)
+
+
+def _empty_like(xp: Any, batch: tuple[int, ...], *inputs: Array) -> list[Array]:
+    """Return an empty gradient for each input; if all are alike, as parts of one array (B, T, 3, H, D).
+
+    That is how a layer that made all three with one product wants them: see ``Unbind``.
+    """
+    (T, D), n = inputs[0].shape[-2:], len(inputs)
+    if len(batch) < 2 or any(x.shape != inputs[0].shape for x in inputs):
+        return [_empty(xp, batch, x.shape[-2], x.shape[-1], x.dtype) for x in inputs]
+    block = xp.empty((*batch[:-1], T, n, batch[-1], D), dtype=inputs[0].dtype)
+    return [block[..., i, :, :].swapaxes(-2, -3) for i in range(n)]
 
 
 def scaled_dot_product_attention(

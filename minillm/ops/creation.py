@@ -61,11 +61,13 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
         array = np.asarray(data)
     else:
         array = np.asarray(plain_data(data))
-        if array.dtype == np.float64 or array.size == 0:
-            array = array.astype(get_default_dtype())
+        # Trap: with a dtype, the numbers must not pass through the default type: 0.1 in float32 is not 0.1 in float64.
+        if dtype is None and (array.dtype == np.float64 or array.size == 0):
+            dtype = get_default_dtype()
         if array.dtype.kind not in "biufV":
             raise TypeError(f"tensor: expected numbers, got {type(data).__name__} with elements of type {array.dtype}")
-    made = Tensor._wrap(backend.from_host(np.array(array, dtype=dtype, copy=True)))
+    with backend.errstate():  # what is too large for the type becomes inf
+        made = Tensor._wrap(backend.from_host(np.array(array, dtype=dtype, copy=True)))
     return made.requires_grad_() if requires_grad else made
 
 

@@ -86,7 +86,7 @@ class CrossEntropy(Function):
         if smoothing:
             at_all = counted * dl * (smoothing / classes)
             mass = at_target + at_all * (classes if weight is None else weight.sum())
-        dx = e * (mass[:, None] / z)
+        dx = ctx.xp.multiply(e, mass[:, None] / z, out=e if ctx.final else None)
         dx[ctx.xp.arange(len(dx)), target] -= at_target
         if smoothing:
             dx -= at_all[:, None] if weight is None else at_all[:, None] * weight

@@ -103,7 +103,7 @@ class Dropout(Function):
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
         (noise,) = ctx.saved_arrays
-        return dy * noise
+        return ctx.xp.multiply(dy, noise, out=noise if ctx.final else None)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

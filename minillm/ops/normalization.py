@@ -63,20 +63,19 @@ class LayerNorm(Function):
         width = h.shape[1]
         dy = as_rows(working(dy), width)
         scale = xp.ones(width, dtype=h.dtype) if w is None else working(w).reshape(-1)
-        dx = xp.empty_like(h) if needs_x else None
+        dx = (h if ctx.final else xp.empty_like(h)) if needs_x else None
         dw = xp.zeros(width, dtype=h.dtype) if needs_w else None
         for part in tiles(backend, *h.shape):
             product = dy[part] * h[part]
             if needs_w:
                 dw += column_sum(backend, product)
             if needs_x:
-                d = dx[part]
                 # mean(g) and mean(g h) as products with w: g = dy w is needed only once, below.
                 mean_g, mean_gh = (dy[part] @ scale)[:, None] / width, (product @ scale)[:, None] / width
-                xp.multiply(dy[part], scale, out=d)
-                d -= mean_g
-                xp.multiply(h[part], mean_gh, out=product)
-                d -= product
+                xp.multiply(dy[part], scale, out=product)
+                product -= mean_g
+                d = xp.multiply(h[part], mean_gh, out=dx[part])
+                xp.subtract(product, d, out=d)
                 d *= r[part]
         return (
             dx.reshape(shape) if needs_x else None,
@@ -169,7 +168,8 @@ class RMSNorm(Function):
         width = h.shape[1]
         dy = as_rows(working(dy), width)
         scale = xp.ones(width, dtype=h.dtype) if w is None else working(w).reshape(-1)
-        dx = xp.empty_like(h) if needs_x else None
+        # Trap: without w the result was h itself, which others may hold.
+        dx = (h if ctx.final and w is not None else xp.empty_like(h)) if needs_x else None
         dw = xp.zeros(width, dtype=h.dtype) if needs_w else None
         for part in tiles(backend, *h.shape):
             product = dy[part] * h[part]
@@ -177,10 +177,10 @@ class RMSNorm(Function):
                 dw += column_sum(backend, product)
             if needs_x:
                 mean_gh = (product @ scale)[:, None] / width
-                xp.multiply(dy[part], scale, out=dx[part])
-                xp.multiply(h[part], mean_gh, out=product)
-                dx[part] -= product
-                dx[part] *= r[part]
+                xp.multiply(dy[part], scale, out=product)
+                d = xp.multiply(h[part], mean_gh, out=dx[part])
+                xp.subtract(product, d, out=d)
+                d *= r[part]
         return dx.reshape(shape) if needs_x else None, dw.reshape(w.shape) if needs_w else None
 
 

@@ -4,6 +4,7 @@ from minillm.training.checkpoints import CheckpointError, Checkpoints, SaveError
 from minillm.training.config import ConfigError, TrainingConfig, settings_from
 from minillm.training.curves import figure, plot_curves, read_metrics, save_figure
 from minillm.training.early_stopping import EarlyStopping
+from minillm.training.parallel import split_rows
 from minillm.training.run_folder import RunError, RunLock, change_config, create_run, environment, go_on, read_config
 from minillm.training.search import Trial, grid, halving, random_settings
 from minillm.training.tasks import ClassificationTask, LanguageTask, evaluate_language
@@ -38,6 +39,7 @@ __all__ = [
     "read_config",
     "read_metrics",
     "save_figure",
-    "write_atomically",
     "settings_from",
+    "split_rows",
+    "write_atomically",
 ]

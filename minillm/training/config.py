@@ -38,6 +38,8 @@ class TrainingConfig:
         skip_nonfinite: skip a step whose loss or gradient is NaN or infinite (and count it) instead of stopping.
         anomaly: name the op that makes the first NaN, see ``autograd.detect_anomaly``; slow.
         seed: of everything random.
+        workers: threads that share the work of a step; ``None`` takes one a core, at most 4. Another number of threads
+            adds in another order: results agree to rounding only.
 
     Raises:
         ConfigError: when it is made, naming every setting that breaks its rule.
@@ -63,6 +65,7 @@ class TrainingConfig:
     skip_nonfinite: bool = False
     anomaly: bool = False
     seed: int = 0
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         wrong = {**self._broken_rules(), **self._wrong_types()}  # of a wrong type, the rule says nothing more
@@ -107,6 +110,7 @@ class TrainingConfig:
             ("keep_last", lambda v: v >= 2, "2 or more, so that one is whole whatever happens"),
             ("log_every", lambda v: v >= 1, "1 or more"),
             ("seed", lambda v: v >= 0, "0 or more"),
+            ("workers", lambda v: v is None or v >= 1, "1 or more, or None for one a core"),
         ]
         wrong = {}
         for name, rule, expected in rules:
@@ -140,14 +144,14 @@ def settings_from(cls: Any, what: str, given: Any) -> Any:
         ConfigError: naming everything that is wrong at once: unknown names, each with the nearest known one, missing
             names, and values that break their rule.
     """
-    unknown = []
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name)[:80], known, n=1)
     if not isinstance(given, dict):
         raise ConfigError(f"{what}: expected names with values, got {type(given).__name__}")
     known = {field.name: field.default is not MISSING for field in fields(cls)}
     problems = []
+    unknown = []
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name)[:80], known, n=1)
             unknown.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
     if unknown:
         problems.append(f"{what}: unknown {', '.join(unknown)}; known are {', '.join(known)}")

@@ -12,6 +12,7 @@ from minillm import ops
 from minillm.autograd import no_grad
 from minillm.datasets import IGNORE_INDEX, epoch_order, pad_batch, random_windows, sequential_windows
 from minillm.tensor import Tensor
+from minillm.training.parallel import split_rows
 
 __all__ = ["ClassificationTask", "LanguageTask", "evaluate_language"]
 
@@ -88,6 +89,10 @@ class LanguageTask:
         """Return the number of tokens that are predicted."""
         return int((batch[1] != IGNORE_INDEX).sum())
 
+    def split(self, batch: tuple[np.ndarray, np.ndarray], n: int) -> list[Any]:
+        """Return n shares of a batch, by rows."""
+        return split_rows(batch, n)
+
     def loss(self, model: Any, batch: tuple[np.ndarray, np.ndarray]) -> Tensor:
         """Return the mean loss in nats per token."""
         return _token_loss(model, *batch)
@@ -144,6 +149,10 @@ class ClassificationTask:
     def count(self, batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> int:
         """Return the number of texts."""
         return len(batch[2])
+
+    def split(self, batch: tuple[np.ndarray, np.ndarray, np.ndarray], n: int) -> list[Any]:
+        """Return n shares of a batch, by rows."""
+        return split_rows(batch, n)
 
     def loss(self, model: Any, batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Tensor:
         """Return the mean loss in nats per text."""

@@ -28,6 +28,7 @@ from minillm.tensor import Tensor
 from minillm.training.checkpoints import Checkpoints, append, write_atomically
 from minillm.training.config import TrainingConfig
 from minillm.training.early_stopping import EarlyStopping
+from minillm.training.parallel import Workers, default_workers
 from minillm.training.progress import Progress
 from minillm.training.run_folder import RunError, RunLock, differences
 
@@ -51,6 +52,9 @@ class Task(Protocol):
 
     def sample(self, model: Any) -> str | None:
         """Return something to read that shows what the model can do now, or ``None``."""
+
+    # ``split(batch, n)``, if a task has it, returns n shares of a batch for n threads: the mean loss of the batch must
+    # be the mean over the predictions of all shares. Without it, one thread does the work.
 
 
 class NonFiniteLoss(RuntimeError):
@@ -103,6 +107,9 @@ class Trainer:
         )
         self.stopper = EarlyStopping(config.patience, config.min_delta)
         self.checkpoints = None if self.folder is None else Checkpoints(self.folder / "checkpoints", config.keep_last)
+        several = hasattr(task, "split") and all(p.device.type == "cpu" for p in model.parameters())
+        self.workers = Workers(model, task, (config.workers or default_workers()) if several else 1)
+        self.optimizer.spread = self.workers.spread  # type: ignore[method-assign]
         self.step = 0
         self.total_steps = config.steps
         self.seconds = 0.0  # spent in this and earlier sittings
@@ -126,16 +133,13 @@ class Trainer:
 
     def _fit(self) -> dict[str, Any]:
         self._started = time.perf_counter() - self.seconds
-        self._training_seconds = 0.0
         first = self.step
-        with _StopSignals(self), Progress(self.title, self.total_steps, self.step) as bar:
+        with self.workers.running(), _StopSignals(self), Progress(self.title, self.total_steps, self.step) as bar:
             if (self.step % self.config.eval_every == 0 or self.step >= self.total_steps) and not self._evaluated():
                 self._evaluate()  # also where a run was stopped between a step and its evaluation
             while self.step < self.total_steps and not self.stopper.should_stop:
-                before = time.perf_counter()
-                loss, norm, predictions = self._train_step()
+                loss, norm, predictions = self.train_step()
                 self.step += 1
-                self._training_seconds += time.perf_counter() - before
                 if self.step % self.config.log_every == 0 or self.step == self.total_steps:
                     self._log(
                         {
@@ -160,8 +164,11 @@ class Trainer:
                 raise Interrupted(self._stop_signal, self.step)
         return self.history[-1] if self.history else {}
 
-    def _train_step(self) -> tuple[float, float, int]:
-        """Make one optimizer step; return the mean loss, the norm of the gradient and the number of predictions."""
+    def train_step(self) -> tuple[float, float, int]:
+        """Make one optimizer step; return the mean loss, the norm of the gradient and the number of predictions.
+
+        Inside ``workers.running()`` several threads share the work.
+        """
         config = self.config
         self.model.train(True)
         self.optimizer.zero_grad()
@@ -172,15 +179,9 @@ class Trainer:
         if total == 0:
             warnings.warn(f"step {self.step + 1}: every target of the batch is ignored; skipped", stacklevel=2)
             return math.nan, 0.0, 0
-        mean = 0.0
         with detect_anomaly() if config.anomaly else contextlib.nullcontext():
             try:
-                for batch, count in zip(batches, counts, strict=True):
-                    if count:
-                        # Weighted by the number of predictions: the mean over all of them, not the mean of means.
-                        loss = self.task.loss(self.model, batch) * (count / total)
-                        loss.backward()
-                        mean += loss.item()
+                mean = self.workers.gradients(batches, counts)
             except AnomalyError as error:
                 raise NonFiniteLoss(f"step {self.step + 1}: {error}") from None
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -36,6 +36,7 @@ BROKEN: dict[str, list[Any]] = {
     "skip_nonfinite": [1, "yes", None],
     "anomaly": [1, "yes", None],
     "seed": ["0", 1.5, True, -1],
+    "workers": [0, -1, 1.5, "2"],
 }
 PAIRS = [(name, value) for name, values in BROKEN.items() for value in values]
 
@@ -81,6 +82,7 @@ VALID: dict[str, st.SearchStrategy] = {
     "skip_nonfinite": st.booleans(),
     "anomaly": st.booleans(),
     "seed": st.integers(0, 2**64),
+    "workers": st.none() | st.integers(1, 64),
 }
 
 
@@ -118,8 +120,6 @@ def test_all_unknown_names_are_listed() -> None:
     assert "unknown 'stepps' (did you mean 'steps'?), 'qqq', 'clipp' (did you mean 'clip'?); known" in str(error.value)
 
 
-models = st.builds(
-    lambda share, **rest: GPTConfig(n_embd=share * rest["n_head"], **rest),
 def test_unknown_names_do_not_hide_what_else_is_wrong() -> None:
     with pytest.raises(ConfigError) as error:
         TrainingConfig.from_dict({"stepps": 3, "lr": -1.0, "clip": "x", "seed": 1})
@@ -140,6 +140,8 @@ def test_settings_are_names_with_values(given: Any) -> None:
             made(given)  # type: ignore[arg-type]
 
 
+models = st.builds(
+    lambda share, **rest: GPTConfig(n_embd=share * rest["n_head"], **rest),
     st.integers(1, 8),
     vocab_size=st.integers(1, 1000),
     block_size=st.integers(1, 64),
@@ -177,10 +179,10 @@ def test_models_that_cannot_be(changes: dict[str, Any], words: str) -> None:
 
 def test_all_that_is_wrong_with_a_model_is_said_at_once() -> None:
     with pytest.raises(ConfigError) as error:
-        GPTConfig(vocab_size=0, block_size="8", n_layer=True, dropout=2.0)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError) as error:
         GPTConfig(vocab_size=0, n_embd=10, n_head=3)
     assert "vocab_size=0" in str(error.value) and "n_embd=10 (expected a multiple of n_head=3" in str(error.value)
+    with pytest.raises(ConfigError) as error:
+        GPTConfig(vocab_size=0, block_size="8", n_layer=True, dropout=2.0)  # type: ignore[arg-type]
     for words in ("vocab_size=0", "block_size='8'", "n_layer=True", "dropout=2.0"):
         assert words in str(error.value)
     with pytest.raises(ConfigError, match="did you mean 'n_layer'"):

@@ -183,10 +183,25 @@ def test_early_stopping_keeps_the_best(tmp_path):
     assert len(Checkpoints(tmp_path / "checkpoints").paths()) == 3  # the last two and the best
 
 
-def test_a_time_budget_ends_the_run():
-    trainer = Trainer(make_model(), Line(), config(steps=10**9, minutes=0.5 / 60))
+def test_a_time_budget_ends_the_run(monkeypatch):
+    class Clock:
+        """Time that passes only with training: a hundredth of a second a batch."""
+
+        now = 0.0
+
+        def perf_counter(self) -> float:
+            return self.now
+
+    class Timed(Line):
+        def batch(self, number):
+            clock.now += 0.01
+            return super().batch(number)
+
+    clock = Clock()
+    monkeypatch.setattr("minillm.training.trainer.time", clock)
+    trainer = Trainer(make_model(), Timed(), config(steps=10**9, minutes=1 / 60))
     trainer.fit()
-    assert 0 < trainer.total_steps < 10**9 and trainer.step >= trainer.total_steps
+    assert 90 <= trainer.total_steps <= 100 and trainer.step >= trainer.total_steps
     assert trainer.optimizer.param_groups[0]["lr"] < 0.1 * trainer.config.lr  # the schedule reached its end
 
 
