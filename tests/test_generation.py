@@ -63,18 +63,17 @@ def test_cached_logits_are_close_in_float32_too():
 
 
 def test_the_cache_never_holds_more_than_the_context(monkeypatch):
-    model, lengths = make_model(block_size=8), []
-    append = minillm.nn.KVCache.append
+    model, made, make = make_model(block_size=8), [], GPT.make_cache
 
-    def watched(self, k, v):
-        found = append(self, k, v)
-        lengths.append(len(self))
-        return found
+    def watched(self, batch_size):
+        made.append(make(self, batch_size))
+        return made[-1]
 
-    monkeypatch.setattr(minillm.nn.KVCache, "append", watched)
+    monkeypatch.setattr(GPT, "make_cache", watched)
     with pytest.warns(UserWarning, match="the model reads 8"):
-        generate(model, [1] * 11, 30, Sampling(temperature=0))
-    assert max(lengths) == 8 and len(lengths) >= 60
+        steps = generate_tokens(model, [[1] * 11], 30, Sampling(temperature=0))
+    lengths = [made[-1].length for _ in steps]
+    assert max(lengths) == 8 and len(lengths) == 30
 
 
 def test_rows_of_a_batch_are_those_that_a_prompt_gets_alone():
