@@ -228,6 +228,8 @@ def do_generate(arguments: argparse.Namespace) -> int:
     model, tokenizer, config = l12_pretraining.load_run(arguments.run, arguments.device)
     prompts = arguments.prompt or ["The "]
     if arguments.label is not None:
+        if arguments.prompt:
+            raise ValueError("--prompt and --label: give one of them; a label begins the text itself")
         labels = config.get("labels")
         if not labels or config["kind"] != "generator":
             raise RunError(f"{arguments.run}: was not fine-tuned to write from a label; leave --label out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,13 @@ BAD = [
     bad("generate {home}/run --max-new-tokens -1", "max_new_tokens"),
     bad("generate {home}/run --label cold", "--label"),
     bad("generate {home}/writer --label hot", "cold, warm"),
+    bad("generate {home}/writer --label cold --prompt x", "--prompt and --label"),
+    bad("generate {home}/text.txt", "text.txt"),
+    bad("finetune {home}/run --data {tmp}/nothing", "nothing"),
+    bad("finetune {home}/run --data {tmp}/folder.csv", "is a folder"),
+    bad("evaluate {home}/classifier --data {tmp}/folder.csv", "is a folder"),
+    bad("pretrain --text {tmp}/utf16.txt", "UTF-16"),
+    bad("pretrain --text {tmp}/cut.txt", "byte 2400 (0xe7)"),
     bad("generate {home}/run --prompt=", "--prompt"),
     bad("generate {home}/classifier", "classifier"),
     bad("generate {home}/run --device cuda", "cpu"),
@@ -182,6 +190,9 @@ BAD = [
 @pytest.fixture
 def corpus_of_bad_files(tmp_path: Path) -> Path:
     (tmp_path / "nothing").mkdir()
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "utf16.txt").write_bytes("a text".encode("utf-16"))
+    (tmp_path / "cut.txt").write_bytes(b"a few words " * 200 + "\u732b".encode()[:2])
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "empty.csv").write_bytes(b"")
     (tmp_path / "latin1.txt").write_bytes("caf\u00e9 ".encode("latin-1") * 500)
@@ -217,12 +228,46 @@ def test_bad_input(
     assert {p: p.stat().st_mtime_ns for p in [*tmp.rglob("*"), *home.rglob("*")]} == before
 
 
-@pytest.mark.parametrize("argv", [["pretrain", "--widht", "3"], ["fly"], [], ["pretrain", "--steps", "many"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["pretrain", "--widht", "3"],
+        ["fly"],
+        [],
+        ["pretrain", "--steps", "many"],
+        ["generate", "x", "--device", "cuda:7"],
+    ],
+)
 def test_unknown_words_are_refused(argv: list[str], capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as stop:
         main(argv)
     assert stop.value.code == 2
     assert "usage: minillm" in capsys.readouterr().err
+
+
+def test_a_text_that_changed_since_the_run_began(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(home / "run", run)
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    other = tmp_path / "text.txt"
+    other.write_text((home / "text.txt").read_text(encoding="utf-8") + "\n\nA new paragraph.", encoding="utf-8")
+    (run / "config.json").write_text(json.dumps({**config, "text": str(other)}), encoding="utf-8")
+    assert main(["resume", str(run), "--quiet"]) == 2
+    said = capsys.readouterr()
+    assert "the text has changed since the run began (sha256 " in said.err and "start a new run" in said.err
+    assert config["corpus_sha256"][:12] in said.err and said.err.count("\n") == 1
+
+
+def test_a_file_that_may_not_be_read(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:  # chmod would not do: the superuser may read everything
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert main(["pretrain", "--text", str(home / "text.txt"), "--out", str(tmp_path / "out"), *TINY]) == 2
+    assert "text.txt: cannot be read (Permission denied); check its permissions" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_debug_shows_where(tmp_path: Path) -> None:

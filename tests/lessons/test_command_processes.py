@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -59,6 +60,18 @@ def test_an_old_console_gets_escapes_instead_of_an_error(tmp_path: Path) -> None
     )  # fmt: skip
     assert done.returncode == 2
     assert rb"caf\xe9.txt: there is no such file" in done.stderr and b"Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no sh")
+def test_without_an_input_or_a_language(tmp_path: Path) -> None:
+    text = tmp_path / "caf\u00e9.txt"
+    command = shlex.join([*MINILLM, "pretrain", "--text", str(text)])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} <&-"], capture_output=True,
+        env=environment(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", NO_COLOR="1"), cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and b"there is no such file" in done.stderr
+    assert b"Traceback" not in done.stderr and done.stderr.isascii() and b"\x1b" not in done.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no POSIX signals to send to a child process")
