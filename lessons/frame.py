@@ -28,7 +28,12 @@ class Options:
 
 
 def options(arguments: Sequence[str] | None = None) -> Options:
-    """Read ``--fast`` and ``--out FOLDER`` from the command line; a notebook, which has none, gets the usual."""
+    """Read ``--fast`` and ``--out FOLDER`` from the command line; a notebook, which has none, gets the usual.
+
+    From here on a console that cannot show a character shows its number.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     if arguments is None and "ipykernel" in sys.modules:
         return Options()
     parser = argparse.ArgumentParser(description="Run a lesson: it prints what it measures and saves one figure.")

@@ -19,4 +19,18 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("return -sum(math.log2(p) for p in probabilities)", "return -math.log2(sum(probabilities))"),
         ("return math.inf", "return 0.0"),
     ],
+    "l02_tokens": [
+        ("counts[pair] += n", "counts[pair] += 1"),  # kinds of words instead of words
+        ("(-counts[pair], pair)", "(-counts[pair], (-pair[0], pair[1]))"),  # the larger one of equals
+        ("(-counts[pair], pair)", "(-counts[pair], (pair[1], pair[0]))"),
+        ("zip(word, word[1:])", "zip(word[::2], word[1::2])"),  # every second pair
+        (", default=None)", ")"),
+        ("            i += 2\n", "            i += 1\n"),
+        ("while i < len(ids):", "while i < len(ids) - 1:"),  # the last id gets lost
+        ("if tuple(ids[i : i + 2]) == pair", "if tuple(ids[i : i + 2]) == pair and new not in merged"),  # once only
+        ("enumerate(merges):\n        ids", "reversed(list(enumerate(merges))):\n        ids"),
+        ("256 + i)", "257 + i)"),
+        ("table[left] + table[right]", "table[right] + table[left]"),
+        ("if not 0 <= id < len(table)", "if id >= len(table)"),
+    ],
 }  # fmt: skip

@@ -65,10 +65,17 @@ def test_the_fast_form_runs_offline_and_twice_the_same(lesson: Lesson, tmp_path:
     made = sorted(path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file())
     assert made == [f"runs/lessons/{lesson.name}.{ending}" for ending in ("json", "png", "svg")]
 
-    # The second time in another folder, with other hashes of strings, and with an eye on the shape comments.
+    # The second time in another folder, with other hashes of strings, on a console that knows only ASCII, and with an
+    # eye on the shape comments.
     options = ("--fast", "--out", str(second))
     done = python(
-        "-m", "tests.lessons.shape_comments", f"lessons.{lesson.name}", *options, cwd=tmp_path, PYTHONHASHSEED="2"
+        "-m",
+        "tests.lessons.shape_comments",
+        f"lessons.{lesson.name}",
+        *options,
+        cwd=tmp_path,
+        PYTHONHASHSEED="2",
+        PYTHONIOENCODING="ascii",
     )
     assert not done.returncode, done.stderr
     for ending in ("json", "png", "svg"):
