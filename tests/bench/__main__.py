@@ -20,9 +20,10 @@ from typing import Any
 
 from tests.bench import report
 from tests.bench.peers import PEERS
+from tests.bench.training import installed, serve
 
 WORKLOADS = ["S65", "S8192", "M65", "M8192"]
-PARTS = ["train", "dropout", "memory", "generate", "micro"]
+PARTS = ["train", "dropout", "generate", "micro"]
 
 
 def child(part: str, arguments: dict[str, Any]) -> Any:
@@ -35,10 +36,6 @@ def child(part: str, arguments: dict[str, Any]) -> Any:
         from tests.bench.training import time_steps
 
         return time_steps(**arguments)
-    if part == "memory":
-        from tests.bench.training import peak_memory
-
-        return peak_memory(**arguments)
     if part == "generate":
         from tests.bench.generating import time_tokens
 
@@ -59,8 +56,6 @@ def measure(part: str, environment: dict[str, str], **arguments: Any) -> Any:
 
 def run(args: argparse.Namespace, environment: dict[str, str]) -> dict[str, Any]:
     """Return all measurements that were asked for, in one environment."""
-    from tests.bench.training import installed
-
     peers = installed(args.peers)
     found: dict[str, Any] = {"machine": measure("machine", environment)}
     print(json.dumps(found["machine"], indent=1), flush=True)
@@ -71,11 +66,6 @@ def run(args: argparse.Namespace, environment: dict[str, str]) -> dict[str, Any]
                 settings = {"seconds": args.seconds, "rounds": args.rounds, "dropout": 0.1 * (part == "dropout")}
                 found[part].append(measure("train", environment, name=name, peers=peers, **settings))
                 print(report.training_table(found[part][-1:], found["machine"]), flush=True)
-        elif part == "memory":
-            for name in args.workloads:
-                mb = {peer: measure("memory", environment, name=name, peer=peer) for peer in peers}
-                found[part].append({"workload": name, "mb": mb})
-                print(report.memory_table(found[part][-1:]), flush=True)
         elif part == "generate":
             for name in ("S65", "M65"):
                 found[part].append(measure("generate", environment, name=name, seconds=args.seconds))
@@ -98,6 +88,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("bench"), help="folder of what is written")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.child and args.child[0] == "serve":
+        serve(**json.loads(args.child[1]))
+        return
     if args.child:
         print(json.dumps(child(args.child[0], json.loads(args.child[1]))))
         return

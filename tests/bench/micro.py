@@ -57,25 +57,24 @@ def import_seconds(module: str) -> float:
 
 def corpus() -> str:
     """Return two million bytes of English and docstrings from this Python."""
-    from minillm.datasets import load_corpus
+    from minillm.datasets import pretraining_mix
 
-    text = "".join(load_corpus(name).text for name in ("stdlib-en", "docstrings"))
-    return text.encode("utf-8")[:CORPUS_BYTES].decode("utf-8", errors="ignore")
+    return pretraining_mix().train.encode("utf-8")[:CORPUS_BYTES].decode("utf-8", errors="ignore")
 
 
 def tokenizers() -> dict[str, Any]:
     """Return seconds to train 8,000 merges and MB encoded a second, beside Hugging Face's tokenizers."""
-    from minillm.text import BPETokenizer
+    from minillm.text import ByteBPETokenizer
 
     text = corpus()
     megabytes = len(text.encode("utf-8")) / 1e6
     found: dict[str, Any] = {"megabytes": megabytes}
     start = time.perf_counter()
-    ours = BPETokenizer.train(text, 8256)
+    ours = ByteBPETokenizer.train(text, 8256)
     found["minillm"] = {"train_s": time.perf_counter() - start}
 
     def fresh(text: str) -> Any:
-        return BPETokenizer.from_dict(ours.to_dict()).encode(text)
+        return ByteBPETokenizer.from_dict(ours.to_dict()).encode(text)
 
     found["minillm"]["encode_mb_s, first time"] = megabytes / best(lambda: fresh(text), 3)
     found["minillm"]["encode_mb_s"] = megabytes / best(lambda: ours.encode(text), 3)

@@ -15,7 +15,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def training_table(results: list[dict[str, Any]], machine: dict[str, Any]) -> str:
-    """Return milliseconds a step, spread, ratio to PyTorch, tokens a second and share of the GEMM rate."""
+    """Return milliseconds a step, spread, ratio to PyTorch, tokens a second, share of the GEMM rate, peak memory."""
     rows = []
     for r in results:
         for peer, ms in r["ms"].items():
@@ -24,16 +24,10 @@ def training_table(results: list[dict[str, Any]], machine: dict[str, Any]) -> st
             spread = f"{ms['low']:.1f} to {ms['high']:.1f}"
             rate = f"{1e3 * r['tokens'] / ms['median']:,.0f}"
             what = r["workload"] + (f", dropout {r['dropout']}" if r["dropout"] else "")
-            rows.append([what, peer, f"{ms['median']:.1f}", spread, ratio, rate, f"{floor / ms['median']:.2f}"])
-    return _table(
-        ["workload", "", "ms a step", "rounds", "ratio to torch eager", "tokens/s", "of NumPy's GEMM rate"], rows
-    )
-
-
-def memory_table(results: list[dict[str, Any]]) -> str:
-    """Return the peak memory of a process that trains, in MB."""
-    peers = list(results[0]["mb"])
-    return _table(["peak MB", *peers], [[r["workload"], *(f"{r['mb'][p]:.0f}" for p in peers)] for r in results])
+            share, peak = f"{floor / ms['median']:.2f}", f"{r['peak_mb'][peer]:.0f}"
+            rows.append([what, peer, f"{ms['median']:.1f}", spread, ratio, rate, share, peak])
+    head = ["workload", "", "ms a step", "rounds", "ratio to torch eager", "tokens/s", "of NumPy's GEMM rate", "peak MB"]
+    return _table(head, rows)
 
 
 def generation_table(results: list[dict[str, Any]]) -> str:
