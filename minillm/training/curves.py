@@ -172,10 +172,12 @@ def plot_curves(
             ha=side,
             fontsize=9,
             color="#333333",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
-    if highest and metric != "accuracy":
-        # The first value, before any training, would squeeze everything else to the bottom.
-        ax.set_ylim(top=max([*highest, *(baselines or {}).values()]) * 1.08)
+    if highest:
+        top = 1.08 * max([*highest, *(baselines or {}).values()])
+        # Of losses, the first value, before any training, would squeeze everything else to the bottom.
+        ax.set_ylim(*((0, top) if metric == "accuracy" else (None, top)))
     ax.set_xlabel("step")
     ax.set_ylabel({"bits_per_byte": "bits per byte", "loss": "nats per token"}.get(metric, metric))
     if title:
