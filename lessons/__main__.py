@@ -131,7 +131,7 @@ def _training_options(made: argparse.ArgumentParser) -> None:
         ("skip-nonfinite", "skip steps whose loss or gradient is not finite, instead of stopping"),
         ("anomaly", "name the op that makes the first NaN (slow)"),
     ):
-        made.add_argument(f"--{name}", action="store_const", const=True, help=what)
+        made.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=what)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
