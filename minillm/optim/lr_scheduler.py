@@ -75,8 +75,21 @@ class LRScheduler:
         return {k: v for k, v in self.__dict__.items() if k not in ("optimizer", "lr_lambdas", "_schedulers")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
+        """Restore what ``state_dict`` returned.
+
+        Raises:
+            ValueError: if it is the state of another schedule, naming what differs; nothing is changed then.
+        """
+        self._check(state_dict)
         self.__dict__.update(state_dict)
+
+    def _check(self, state: Any) -> None:
+        own, given = set(self.state_dict()), set(state) if isinstance(state, dict) else {"no dictionary"}
+        if own != given:
+            raise ValueError(
+                f"load_state_dict of {type(self).__name__}: missing {sorted(own - given)}, unknown "
+                f"{sorted(map(str, given - own))}; is it the state of another schedule?"
+            )
 
 
 class LambdaLR(LRScheduler):
@@ -239,10 +252,17 @@ class SequentialLR(LRScheduler):
         return {**super().state_dict(), "schedulers": [s.state_dict() for s in self._schedulers]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "schedulers"})
+        """Restore what ``state_dict`` returned.
+
+        Raises:
+            ValueError: if it is the state of other schedules; nothing is changed then.
+        """
+        self._check(state_dict)
+        for scheduler, state in zip(self._schedulers, state_dict["schedulers"], strict=True):
+            scheduler._check(state)
         for scheduler, state in zip(self._schedulers, state_dict["schedulers"], strict=True):
             scheduler.load_state_dict(state)
+        self.__dict__.update({k: v for k, v in state_dict.items() if k != "schedulers"})
 
 
 class ReduceLROnPlateau(LRScheduler):

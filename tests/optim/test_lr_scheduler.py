@@ -139,3 +139,26 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="2 functions"):
         lr_scheduler.LambdaLR(optimizers()[0], [lambda t: 1.0])
     assert math.isclose(lrs(opt)[0], 0.5)
+
+
+def test_the_state_of_another_schedule_is_refused_and_changes_nothing():
+    def made():
+        optimizer = minillm.optim.SGD([minillm.zeros(1, requires_grad=True)], lr=0.1)
+        lr = lr_scheduler
+        parts = [lr.StepLR(optimizer, 2), lr.CosineAnnealingLR(optimizer, 9)]
+        return [parts[0], lr.SequentialLR(optimizer, parts, [3])]
+
+    for schedule in made():
+        schedule.step()
+        good, before = schedule.state_dict(), repr(schedule.state_dict())
+        wrong = [None, [], {}, {**good, "step": 3}, {**good, "optimizer": None}, dict(list(good.items())[1:])]
+        if "schedulers" in good:
+            first, second = good["schedulers"]
+            wrong += [
+                {**good, "schedulers": s} for s in ([first], [second, first], [first, {}], [first, second, first])
+            ]
+        for state in wrong:
+            with pytest.raises(ValueError):
+                schedule.load_state_dict(state)
+            assert repr(schedule.state_dict()) == before and callable(schedule.step)
+        schedule.load_state_dict(good)
