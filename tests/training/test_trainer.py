@@ -112,6 +112,24 @@ def test_resume_continues_bit_for_bit(tmp_path, stop_after):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "part" / name).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("schedule", "falls"),
+    [
+        ("constant", [1.0] * 8),
+        ("linear", [1.0, 0.8875, 0.775, 0.6625, 0.55, 0.4375, 0.325, 0.2125]),  # 0.1 would come next
+        ("cosine", [0.1 + 0.9 * math.cos(math.pi * k / 16) ** 2 for k in range(8)]),
+    ],
+)
+def test_step_sizes_rise_in_a_line_and_then_fall(schedule, falls):
+    settings = config(
+        steps=12, warmup_steps=4, log_every=1, eval_every=12, lr=0.02, schedule=schedule, min_lr_ratio=0.1
+    )
+    trainer = Trainer(make_model(), Line(), settings)
+    trainer.fit()
+    found = [record["lr"] / 0.02 for record in trainer.history if "lr" in record]
+    np.testing.assert_allclose(found, [0.25, 0.5, 0.75, 1.0, *falls], rtol=1e-12)
+
+
 def test_accumulation_equals_one_large_batch():
     class Halves(Line):
         """Batch 8 cut into parts of 5 and 3 rows: the weighting must be by rows, not by parts."""
