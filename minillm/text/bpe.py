@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import heapq
+import itertools
 import re
 import sys
 import unicodedata
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from minillm.text.base import Tokenizer, check_surrogates, numbered, shown
@@ -35,7 +36,10 @@ def piece_pattern() -> re.Pattern[str]:
     # Python counts four control characters as white space that other engines do not.
     space, other = r"[^\S\x1c-\x1f]", r"(?:[^\s\w]|[_\x1c-\x1f])"
     black = r"[\S\x1c-\x1f]"
-    return re.compile(rf"'(?:s|t|re|ve|m|ll|d)| ?{letter}+| ?{number}+| ?{other}+|{space}+(?!{black})|{space}+")
+    # The same for the usual case: letters of ASCII up to something else of ASCII, three times as fast to recognise.
+    # Trap: "++" never gives a letter back, or "abé" would be cut after the a.
+    plain = r" ?[A-Za-z]++(?![^\x00-\x7f])"
+    return re.compile(rf"'(?:s|t|re|ve|m|ll|d)|{plain}| ?{letter}+| ?{number}+| ?{other}+|{space}+(?!{black})|{space}+")
 
 
 def printable_bytes() -> list[str]:
@@ -52,6 +56,19 @@ def printable_bytes() -> list[str]:
             table[byte] = chr(extra)
             extra += 1
     return [table[byte] for byte in range(256)]
+
+
+class _Pieces(dict[str, list[int]]):
+    """The ids of every piece of text; those of a new piece are computed when it is asked for."""
+
+    def __init__(self, encode_bytes: Callable[[bytes], list[int]]) -> None:
+        self._encode_bytes = encode_bytes
+
+    def __missing__(self, piece: str) -> list[int]:
+        ids = self._encode_bytes(piece.encode("utf-8"))
+        if len(piece) <= _LONG and len(self) < 200_000:  # texts repeat short pieces, not long ones
+            self[piece] = ids
+        return ids
 
 
 class ByteBPETokenizer(Tokenizer):
@@ -76,7 +93,7 @@ class ByteBPETokenizer(Tokenizer):
         for left, right in merges:
             self._bytes.append(self._bytes[left] + self._bytes[right])
         self._rank = {pair: 256 + i for i, pair in enumerate(merges)}
-        self._cache: dict[str, list[int]] = {}
+        self._pieces = _Pieces(self.encode_bytes)
         self.special_tokens = numbered(special_tokens, len(self._bytes))
 
     @classmethod
@@ -132,15 +149,8 @@ class ByteBPETokenizer(Tokenizer):
         return self.decode([id])
 
     def _encode_plain(self, text: str) -> list[int]:
-        cache, ids = self._cache, []
-        for piece in piece_pattern().findall(text):
-            found = cache.get(piece)
-            if found is None:
-                found = self.encode_bytes(piece.encode("utf-8"))
-                if len(piece) <= _LONG and len(cache) < 200_000:  # texts repeat short pieces, not long ones
-                    cache[piece] = found
-            ids += found
-        return ids
+        # why not a loop: looking up and joining without a line of Python for each piece is three times as fast.
+        return list(itertools.chain.from_iterable(map(self._pieces.__getitem__, piece_pattern().findall(text))))
 
     def _merge(self, ids: list[int]) -> list[int]:
         """Merge the neighbours with the lowest rank, all of their places from the left, until none is left."""
