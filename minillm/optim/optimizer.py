@@ -104,7 +104,8 @@ class Optimizer:
         """Return the state and the settings; parameters are numbered in the order in which they were given."""
         number = {id(p): i for i, p in enumerate(self._params())}
         return {
-            "state": {number[id(p)]: dict(s) for p, s in self.state.items() if isinstance(p, Tensor)},
+            # In the order of the parameters, not in that of their first update, which threads may change.
+            "state": {i: dict(self.state[p]) for i, p in enumerate(self._params()) if p in self.state},
             "param_groups": [{**g, "params": [number[id(p)] for p in g["params"]]} for g in self.param_groups],
         }
 

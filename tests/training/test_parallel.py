@@ -170,3 +170,8 @@ def test_shares_are_the_batch_in_order(rows, n):
     assert len(shares) == min(rows, n)
     for i, array in enumerate(batch):
         assert [x for share in shares for x in share[i].tolist()] == array.tolist()
+
+
+def test_the_state_of_the_optimizer_is_in_the_order_of_the_parameters():
+    states = [train(n).optimizer.state_dict()["state"] for n in (1, 3)]
+    assert list(states[0]) == list(states[1]) == sorted(states[0])
