@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import warnings
 from pathlib import Path
@@ -175,3 +176,15 @@ def test_another_architecture_is_refused_with_both_shapes_and_changes_nothing(tm
         assert word in str(error.value).replace("[", "(").replace("]", ")")
     assert fingerprint(trainer) == before and trainer.step == 0
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == files
+
+
+def test_looking_more_often_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    for eval_every in (1, 6, 18):
+        often = dataclasses.replace(SETTINGS, eval_every=eval_every)
+        monkeypatch.setattr("tests.training.test_resume.SETTINGS", often)
+        trainer = trainer_in(tmp_path / str(eval_every), {}, 0)
+        assert sitting(trainer, None)
+        state = trainer.state_dict()
+        ends.append(plain([state["model"], state["optimizer"], state["random"]]))
+    assert ends[0] == ends[1] == ends[2]  # although every look draws random numbers, and so does dropout
