@@ -33,4 +33,20 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("table[left] + table[right]", "table[right] + table[left]"),
         ("if not 0 <= id < len(table)", "if id >= len(table)"),
     ],
+    "l03_gradients": [
+        ("dy.sum(axis=tuple(range(dy.ndim - len(shape))))", "dy.mean(axis=tuple(range(dy.ndim - len(shape))))"),
+        ("return dy.sum(axis=repeated, keepdims=True)", "return dy.mean(axis=repeated, keepdims=True)"),
+        ("return dy.sum(axis=repeated, keepdims=True)", "return dy.sum(axis=repeated)"),
+        ("return dy.sum(axis=repeated, keepdims=True)", "return dy"),  # only the axes in front
+        ("return unbroadcast(dz * y, x.shape)", "return unbroadcast(dz, x.shape)"),
+        ("unbroadcast(dz * x, y.shape)", "dz * x"),
+        ("np.swapaxes(b, -1, -2)", "b.T"),  # turns all axes of a stack around
+        ("np.swapaxes(b, -1, -2)", "np.swapaxes(b, 0, 1)"),
+        ("unbroadcast(da, a.shape), unbroadcast(db, b.shape)", "da, db"),
+        ("np.exp(x - x.max(axis=axis, keepdims=True))", "np.exp(x)"),  # overflows
+        ("shares.sum(axis=axis, keepdims=True)", "shares.sum()"),
+        ("np.expand_dims(dy, axis) * shares", "shares"),
+        ("np.expand_dims(dy, axis) * shares", "np.expand_dims(dy, -1) * shares"),
+        ("x.max(axis=axis, keepdims=True)", "x.max()"),  # a row far below the largest number loses everything
+    ],
 }  # fmt: skip
