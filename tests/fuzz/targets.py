@@ -29,7 +29,8 @@ class _Folder:
     """A folder of this process that goes when the process ends."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="fuzz-"))
+        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a busy disk would decide the speed
+        self.path = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory))
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
