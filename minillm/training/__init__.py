@@ -5,7 +5,8 @@ from minillm.training.config import ConfigError, TrainingConfig, settings_from
 from minillm.training.curves import figure, plot_curves, read_metrics, save_figure
 from minillm.training.early_stopping import EarlyStopping
 from minillm.training.parallel import split_rows
-from minillm.training.run_folder import RunError, RunLock, change_config, create_run, environment, go_on, read_config
+from minillm.training.run_folder import change_config, create_run, environment, go_on, read_config
+from minillm.training.run_lock import RunError, RunLock
 from minillm.training.search import Trial, grid, halving, random_settings
 from minillm.training.tasks import ClassificationTask, LanguageTask, evaluate_language
 from minillm.training.trainer import Interrupted, NonFiniteLoss, Task, Trainer

@@ -30,7 +30,8 @@ from minillm.training.config import TrainingConfig
 from minillm.training.early_stopping import EarlyStopping
 from minillm.training.parallel import Workers, default_workers
 from minillm.training.progress import Progress
-from minillm.training.run_folder import RunError, RunLock, differences
+from minillm.training.run_folder import differences
+from minillm.training.run_lock import RunError, RunLock
 
 __all__ = ["Interrupted", "NonFiniteLoss", "Task", "Trainer"]
 

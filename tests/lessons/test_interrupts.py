@@ -137,6 +137,25 @@ def test_a_second_ctrl_c_quits_at_once_and_keeps_the_older_checkpoint(home: Path
     assert main(["resume", str(run), "--quiet", "--minutes", "0.0001"]) == 0
 
 
+def test_a_killed_command_goes_on_to_the_same_result(home: Path, tmp_path: Path) -> None:
+    longer = ["--steps", "60", "--accumulate", "2", "--dropout", "0.1"]  # the last --steps counts
+    options = ["pretrain", "--text", str(home / "text.txt"), *TINY, *longer]
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    process = subprocess.Popen(
+        [*MINILLM, *options, "--out", str(part)], stderr=subprocess.PIPE, text=True, env=environment(), cwd=home
+    )
+    wait_until(process, lambda: list(part.glob("checkpoints/step-0000001*.json")))
+    process.kill()
+    process.communicate()
+    assert not (part / "result.json").exists() and (part / "run.lock").exists()
+    assert main(["resume", str(part), "--quiet"]) == 0
+    assert main([*options, "--out", str(whole)]) == 0
+    same = ("config.json", "metrics.jsonl", "samples.txt", "tokenizer.json", "result.json", "checkpoints/best.json")
+    for name in same:
+        assert (part / name).read_bytes() == (whole / name).read_bytes(), name
+    assert not (part / "run.lock").exists()
+
+
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("where", ["load_and_split", "preprocess", "evaluate_language", "draw_curves"])
 def test_a_stop_before_and_after_the_training(

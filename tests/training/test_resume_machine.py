@@ -166,6 +166,7 @@ class Run(RuleBasedStateMachine):
             ends.append((path.name, plain(state["model"]), plain(checkpoints.load_latest()[1]["model"])))
         assert ends[0] == ends[1]
         assert not (self.folder / "part" / "run.lock").exists()
+        assert not [p.name for p in self.checkpoints.folder.iterdir() if "999" in p.name or p.suffix == ".tmp"]
         shutil.rmtree(self.folder)
 
 
