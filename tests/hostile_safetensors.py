@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 import sys
@@ -189,13 +190,11 @@ def holes(folder: Path) -> None:
 
 def main(folder: Path) -> dict[str, Any]:
     """Read every file: what came of it, how long the processor worked on the slowest, the most memory needed."""
-    limit = 600 * 2**20
-    try:
-        import resource  # not on Windows
+    with contextlib.suppress(ImportError):  # not on Windows
+        import resource
 
+        limit = 600 * 2**20
         resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
-    except ImportError:
-        resource = None  # type: ignore[assignment]
     came: dict[str, str] = {}
     seconds: dict[str, float] = {}
     for path in sorted(folder.iterdir()):
@@ -209,8 +208,10 @@ def main(folder: Path) -> dict[str, Any]:
             came[path.name] = f"{type(error).__name__}: {str(error)[:200]}"
         seconds[path.name] = time.process_time() - began
     slowest = max(seconds, key=lambda name: seconds[name])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0  # KiB; bytes on a Mac
-    peak *= 1 if sys.platform == "darwin" else 1024
+    peak = 0
+    with contextlib.suppress(OSError):  # Linux alone; ru_maxrss would count what the parent process holds
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
     return {"came": came, "slowest": [slowest, seconds[slowest]], "peak": peak}
 
 

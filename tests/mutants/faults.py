@@ -461,4 +461,25 @@ FAULTS = [
         "",
         "tests/training/test_resume.py tests/training/test_trainer.py",
     ),
+    Fault(
+        "every epoch has the same order",
+        "minillm/datasets/batching.py",
+        'stream(seed, "shuffle", epoch)',
+        'stream(seed, "shuffle", 0)',
+        BATCHING,
+    ),
+    Fault(
+        "accumulated batches are a mean of means",
+        "minillm/training/parallel.py",
+        "loss = self.task.loss(model, batch) * (n / total)",
+        "loss = self.task.loss(model, batch) * (1 / len(batches))",
+        f"{TRAINER} tests/training/test_parallel.py",
+    ),
+    Fault(
+        "vectors are decayed, too",
+        "minillm/training/trainer.py",
+        "if p.ndim >= 2]",
+        "if p.ndim >= 1]",
+        TRAINER,
+    ),
 ]
