@@ -161,7 +161,7 @@ def test_the_sides_share_no_text_and_no_meaning_of_the_label(name: str) -> None:
     for part in (corpus.train, corpus.validation, corpus.test):
         counts = Counter(label for _, label in part)
         assert set(counts) == set(range(len(corpus.labels)))
-        assert min(counts.values()) > 0.5 * len(part) / len(corpus.labels)
+        assert min(counts.values()) > 0.3 * len(part) / len(corpus.labels)
     other = load_task(name, 1500, heldout=150, seed=1)
     assert not {text for text, _ in other.train} & parts[2]  # another seed has the same sides
     assert other.test != corpus.test

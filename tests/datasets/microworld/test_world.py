@@ -128,6 +128,13 @@ def test_stories_have_three_to_six_sentences(name: str) -> None:
     assert sizes <= {3, 4, 5, 6} and len(sizes) >= 2
 
 
+def test_a_sum_comes_out_right() -> None:
+    numbers = dict(zip("one two three four five six seven eight nine".split(), range(1, 10)))
+    for text in itertools.islice(World(scenes="sums").texts(), 200):
+        had, given, *lost, total = (numbers[word] for word in text.split() if word in numbers)
+        assert had + given - sum(lost) == total and lost in ([], [1]), text
+
+
 def test_vocabulary_says_how_many_take_part() -> None:
     small, full = World(vocabulary=0.25), World()
     seen = [{w.strip(".,?:") for t in itertools.islice(w.texts(), 1500) for w in t.split()} for w in (small, full)]
