@@ -190,18 +190,13 @@ def inputs(n: int) -> str:
 # --- quiz and notebook -----------------------------------------------------------------------------------------------
 def do_quiz(arguments: argparse.Namespace) -> int:
     """Show the questions of a lesson, with ``--answers`` also what is right and why."""
+    from lessons.frame import ask
+
     lesson = find(arguments.number)
     quiz = getattr(importlib.import_module(f"lessons.{lesson.name}"), "QUIZ", ())
     if not quiz:
         raise ValueError(f"lesson {lesson.number:02d} has no quiz")
-    for number, question in enumerate(quiz, start=1):
-        print(f"{number}. {question.ask}")
-        for letter, choice in zip("abcdefgh", question.choices):
-            print(f"   {letter}) {choice}")
-        if arguments.answers:
-            print(f"   {'abcdefgh'[question.answer]}: {question.why}")
-    if not arguments.answers:
-        print(f"answers: minillm quiz {lesson.number:02d} --answers")
+    ask(lesson.number, quiz, arguments.answers)
     return 0
 
 

@@ -78,3 +78,15 @@ class Question(NamedTuple):
     choices: tuple[str, ...]
     answer: int
     why: str
+
+
+def ask(number: int, quiz: Sequence[Question], answers: bool = False) -> None:
+    """Print the questions of a lesson, and with ``answers`` what is right and why."""
+    for i, question in enumerate(quiz, start=1):
+        print(f"{i}. {question.ask}")
+        for letter, choice in zip("abcdefgh", question.choices):
+            print(f"   {letter}) {choice}")
+        if answers:
+            print(f"   {'abcdefgh'[question.answer]}: {question.why}")
+    if not answers:
+        print(f"answers: minillm quiz {number:02d} --answers")

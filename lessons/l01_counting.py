@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from lessons.frame import Band, Question, options
+from lessons.frame import Band, Question, ask, options
 from minillm import datasets
 from minillm.training import figure, save_figure
 from minillm.training.baselines import WittenBell, compressed_bits_per_byte
@@ -391,9 +391,7 @@ QUIZ = (
 
 # %%
 if __name__ == "__main__":
-    for number, question in enumerate(QUIZ, start=1):
-        print(f"{number}. {question.ask}")
-    print("answers: minillm quiz 01 --answers")
+    ask(1, QUIZ)
 
 # %% [markdown]
 r"""

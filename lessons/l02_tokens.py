@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from lessons.frame import Band, Question, options
+from lessons.frame import Band, Question, ask, options
 from minillm import datasets
 from minillm.text import END_OF_TEXT, ByteBPETokenizer, CharTokenizer, Normalizer, Tokenizer, WordTokenizer, split_words
 from minillm.text.bpe import piece_pattern
@@ -434,9 +434,7 @@ QUIZ = (
 
 # %%
 if __name__ == "__main__":
-    for n, question in enumerate(QUIZ, start=1):
-        print(f"{n}. {question.ask}")
-    print("answers: minillm quiz 02 --answers")
+    ask(2, QUIZ)
 
 # %% [markdown]
 r"""
