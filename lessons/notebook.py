@@ -42,12 +42,15 @@ def folded(quiz: Sequence[Question]) -> str:
 def to_notebook(source: str, quiz: Sequence[Question] = ()) -> dict[str, Any]:
     """Return a percent file as a notebook of nbformat 4.5, ready for ``json.dumps``.
 
-    The cell that defines ``QUIZ`` would show the answers; the questions with folded answers stand in its place.
+    The cell that defines ``QUIZ`` would show the answers; the questions with folded answers stand in its place, and a
+    cell that prints the questions is left out.
     """
     made: list[dict[str, Any]] = []
     for kind, text in cells(source):
         if kind == "code" and text.startswith("QUIZ = "):
             kind, text = "markdown", folded(quiz)
+        elif kind == "code" and re.search(r"\bQUIZ\b", text):
+            continue
         cell = {"cell_type": kind, "id": f"cell-{len(made):02d}", "metadata": {}, "source": text.splitlines(True)}
         made.append({**cell, "execution_count": None, "outputs": []} if kind == "code" else cell)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
