@@ -5,7 +5,7 @@
     python -m tests.bench --only train --workloads S65 M65 --seconds 60
 
 Every measurement runs in a process of its own, once as the environment stands and, if OPENBLAS_CORETYPE is set in it,
-once without. Writes ``bench.json``, ``bench.png`` and ``bench.svg``.
+once without. Writes ``bench.json``, ``bench.png`` and ``bench.svg`` to runs/bench.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40.0, help="for each training workload")
     parser.add_argument("--rounds", type=int, default=8, help="turns of each peer")
     parser.add_argument("--quick", action="store_true", help="the training step at S65 only")
-    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder of what is written")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of what is written")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child and args.child[0] == "serve":
