@@ -84,12 +84,12 @@ def run(
             training = TrainingConfig(
                 steps=10**7, minutes=budget, eval_every=max(50, int(100 * budget)), lr=4e-3, batch_size=12, seed=seed
             )
-            # why: five minutes read the text about five times; in twenty, without dropout, the training loss falls to 0.9
-            # bits per byte while the validation loss rises again.
+            # why: five minutes read the text about five times; in twenty, without dropout, the training loss falls to
+            # 0.9 bits per byte while the validation loss rises again.
             dropout = 0.1 if minutes > 10 else 0.0
             l12_pretraining.pretrain(
-                base, corpus, tokens=tokens, dropout=dropout, baselines=baselines, training=training, device=device, force=True,
-                title=title(2, "pretraining"),
+                base, corpus, tokens=tokens, dropout=dropout, baselines=baselines, training=training, device=device,
+                force=True, title=title(2, "pretraining"),
             )  # fmt: skip
     for stage, name, method, share in ((3, "classifier", "full", CLASSIFYING), (4, "scratch", "scratch", SCRATCH)):
         where = folder / name

@@ -8,8 +8,9 @@ from minillm.training.parallel import split_rows
 from minillm.training.run_folder import change_config, create_run, environment, go_on, read_config
 from minillm.training.run_lock import RunError, RunLock
 from minillm.training.search import Trial, grid, halving, random_settings
-from minillm.training.tasks import ClassificationTask, LanguageTask, evaluate_language
-from minillm.training.trainer import Interrupted, NonFiniteLoss, Task, Trainer
+from minillm.training.signals import Interrupted
+from minillm.training.tasks import ClassificationTask, LanguageTask, Task, evaluate_language
+from minillm.training.trainer import NonFiniteLoss, Trainer
 
 __all__ = [
     "CheckpointError",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,29 @@ from minillm.datasets import IGNORE_INDEX, epoch_order, pad_batch, random_window
 from minillm.tensor import Tensor
 from minillm.training.parallel import split_rows
 
-__all__ = ["ClassificationTask", "LanguageTask", "evaluate_language"]
+__all__ = ["ClassificationTask", "LanguageTask", "Task", "evaluate_language"]
+
+
+class Task(Protocol):
+    """What is learned."""
+
+    def batch(self, number: int) -> Any:
+        """Return training batch ``number``, always the same one for the same number."""
+
+    def count(self, batch: Any) -> int:
+        """Return how many predictions the loss of a batch is the mean of."""
+
+    def loss(self, model: Any, batch: Any) -> Tensor:
+        """Return the mean loss of a batch, in nats for each prediction."""
+
+    def evaluate(self, model: Any) -> dict[str, float]:
+        """Return figures on the validation data; "loss" (lower is better) is among them."""
+
+    def sample(self, model: Any) -> str | None:
+        """Return something to read that shows what the model can do now, or ``None``."""
+
+    # ``split(batch, n)``, if a task has it, returns n shares of a batch for n threads: the mean loss of the batch must
+    # be the mean over the predictions of all shares. Without it, one thread does the work.
 
 
 def evaluate_language(

@@ -12,12 +12,10 @@ import contextlib
 import json
 import math
 import os
-import signal
-import threading
 import time
 import warnings
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from minillm.autograd import AnomalyError, detect_anomaly
 from minillm.backend.random import Generator, default_generator, get_rng_state, set_rng_state
@@ -32,42 +30,14 @@ from minillm.training.parallel import Workers, default_workers
 from minillm.training.progress import Progress
 from minillm.training.run_folder import differences
 from minillm.training.run_lock import RunError, RunLock
+from minillm.training.signals import Interrupted, StopSignals
+from minillm.training.tasks import Task
 
-__all__ = ["Interrupted", "NonFiniteLoss", "Task", "Trainer"]
-
-
-class Task(Protocol):
-    """What is learned."""
-
-    def batch(self, number: int) -> Any:
-        """Return training batch ``number``, always the same one for the same number."""
-
-    def count(self, batch: Any) -> int:
-        """Return how many predictions the loss of a batch is the mean of."""
-
-    def loss(self, model: Any, batch: Any) -> Tensor:
-        """Return the mean loss of a batch, in nats for each prediction."""
-
-    def evaluate(self, model: Any) -> dict[str, float]:
-        """Return figures on the validation data; "loss" (lower is better) is among them."""
-
-    def sample(self, model: Any) -> str | None:
-        """Return something to read that shows what the model can do now, or ``None``."""
-
-    # ``split(batch, n)``, if a task has it, returns n shares of a batch for n threads: the mean loss of the batch must
-    # be the mean over the predictions of all shares. Without it, one thread does the work.
+__all__ = ["NonFiniteLoss", "Trainer"]
 
 
 class NonFiniteLoss(RuntimeError):
     """The loss, the gradient or a weight became NaN or infinite; what is saved is from before it."""
-
-
-class Interrupted(Exception):
-    """The run was asked to stop (Ctrl-C or SIGTERM) and has been saved; ``signal`` says by which."""
-
-    def __init__(self, signal_number: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name} after step {step}")
-        self.signal = signal_number
 
 
 class Trainer:
@@ -135,7 +105,11 @@ class Trainer:
     def _fit(self) -> dict[str, Any]:
         self._started = time.perf_counter() - self.seconds
         first = self.step
-        with self.workers.running(), _StopSignals(self), Progress(self.title, self.total_steps, self.step) as bar:
+        with (
+            self.workers.running(),
+            StopSignals(self._note_signal),
+            Progress(self.title, self.total_steps, self.step) as bar,
+        ):
             if (self.step % self.config.eval_every == 0 or self.step >= self.total_steps) and not self._evaluated():
                 self._evaluate()  # also where a run was stopped between a step and its evaluation
             while self.step < self.total_steps and not self.stopper.should_stop:
@@ -164,6 +138,9 @@ class Trainer:
             if self._stop_signal is not None:  # it came during the last look, which has saved
                 raise Interrupted(self._stop_signal, self.step)
         return self.history[-1] if self.history else {}
+
+    def _note_signal(self, number: int) -> None:
+        self._stop_signal = number
 
     def train_step(self) -> tuple[float, float, int]:
         """Make one optimizer step; return the mean loss, the norm of the gradient and the number of predictions.
@@ -392,24 +369,3 @@ def parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
-
-
-class _StopSignals:
-    """Turns the first Ctrl-C or SIGTERM into a note for the trainer; the second Ctrl-C ends at once."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: Any) -> None:
-        self._trainer._stop_signal = number
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
