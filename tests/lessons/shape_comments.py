@@ -1,8 +1,8 @@
 """Run a lesson and hold every shape comment against the array that it describes.
 
 ``x = table[ids]  # (B, T, C)`` is executed: when the line is done, ``x.shape`` must have three sides. A letter stands
-for one number within a call of a function (at the top level: within a cell; in a loop: within a turn), or is a variable
-of that name; anything else, such as ``n + 1``, is computed. A comment that is never reached fails too.
+for one number within a call of a function (at the top level: within a cell; in a loop: within a turn), or is a local
+variable of that name; anything else, such as ``n + 1``, is computed. A comment that is never reached fails too.
 
     python -m tests.lessons.shape_comments lessons.l01_counting --fast --out FOLDER
 """
@@ -155,7 +155,7 @@ class Watcher:
             for side, n in zip(sides, actual):
                 if side in place.letters:
                     wanted.append(place.letters[side][0])
-                elif len(side) == 1 and side.isupper() and not isinstance(names.get(side), int):
+                elif len(side) == 1 and side.isupper() and not isinstance(frame.f_locals.get(side), int):
                     place.letters[side] = n, promise.first
                     wanted.append(n)
                 else:

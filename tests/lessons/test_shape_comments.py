@@ -45,6 +45,7 @@ TRUE = [
     "a, b = np.ones(2), np.ones(())  # (B,), ()",
     "x = np.ones(\n    (2, 3),\n)  # (B, T)",
     "T = 4\nx = np.ones((2, T))  # (B, T)",
+    "T = 4\ndef f():\n    x = np.ones((2, 3))  # (B, T)\nf()",  # a global T is another T
     "class A:\n    def __init__(self):\n        self.x = np.ones(3)  # (C,)\nA()",
     "def f(x):\n    y = x  # (N,)\n    return [v for v in y]\nf(np.ones(2))\nf(np.ones(3))",
     "x = np.ones(2)  # (N,)\n\ndef f():\n    pass\ny = np.ones(3)  # (N,)",
