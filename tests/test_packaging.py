@@ -64,9 +64,9 @@ def test_only_the_build_system_and_ruff_stand_in_pyproject() -> None:
     assert set(settings) == {"build-system", "tool"} and set(settings["tool"]) == {"ruff"}
 
 
-def test_a_bare_install_brings_four_packages(setup_cfg: configparser.RawConfigParser) -> None:
+def test_a_bare_install_brings_five_packages(setup_cfg: configparser.RawConfigParser) -> None:
     names = [re.split(r"[<>=!~]", line)[0] for line in requirements(setup_cfg["options"]["install_requires"])]
-    assert names == ["numpy", "matplotlib", "tqdm", "safetensors"]
+    assert names == ["numpy", "matplotlib", "tqdm", "safetensors", "threadpoolctl"]
 
 
 def test_the_extras_are_these(setup_cfg: configparser.RawConfigParser) -> None:
