@@ -49,4 +49,19 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("np.expand_dims(dy, axis) * shares", "np.expand_dims(dy, -1) * shares"),
         ("x.max(axis=axis, keepdims=True)", "x.max()"),  # a row far below the largest number loses everything
     ],
+    "l10_attention": [
+        ("np.arange(s - t, s)", "np.arange(t)"),  # the queries are taken for the first positions
+        ("<= np.arange", "< np.arange"),  # nobody sees itself
+        ("<= np.arange", ">= np.arange"),  # the future
+        ("math.sqrt(q.shape[-1])", "q.shape[-1]"),
+        (" / math.sqrt(q.shape[-1])", ""),
+        ("np.where(mask, scores, -np.inf)", "np.where(mask, scores, 0.0)"),  # a score of 0 is not a weight of 0
+        ("np.where(mask, scores, -np.inf)", "np.where(mask, scores, -1e9)"),  # hidden rows become means
+        ("e = np.exp(scores - np.where(np.isfinite(top), top, 0))", "e = np.exp(scores)"),
+        ("total = e.sum(axis=-1, keepdims=True)", "total = e.sum(axis=-2, keepdims=True)"),
+        ("np.where(total == 0, 1, total)", "total"),
+        ("x.reshape(b, t, n_head, c // n_head).transpose(0, 2, 1, 3)", "x.reshape(b, n_head, t, c // n_head)"),
+        ("n_head, c // n_head).transpose(0, 2, 1, 3)", "c // n_head, n_head).transpose(0, 3, 1, 2)"),
+        ("x.transpose(0, 2, 1, 3).reshape(b, t, h * d)", "x.reshape(b, t, h * d)"),
+    ],
 }  # fmt: skip
