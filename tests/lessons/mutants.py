@@ -49,6 +49,20 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("np.expand_dims(dy, axis) * shares", "np.expand_dims(dy, -1) * shares"),
         ("x.max(axis=axis, keepdims=True)", "x.max()"),  # a row far below the largest number loses everything
     ],
+    "l06_unsupervised": [
+        ("        v = product / length\n", "        v = product\n"),  # overflows
+        ("v = start / np.linalg.norm(start)", "v = start"),
+        ("return float(v @ matrix @ v), v", "return float(np.trace(matrix)), v"),
+        ("        if length == 0:\n            break\n", ""),
+        ("centred = x - x.mean(axis=0)", "centred = x"),
+        ("centred.T @ centred / len(x)", "centred.T @ centred / (len(x) - 1)"),
+        ("s = s - value * np.outer(v, v)", "s = s - np.outer(v, v)"),
+        ("        s = s - value * np.outer(v, v)\n", ""),  # the same direction again and again
+        ("(x[:, None, :] - centres[None, :, :]) ** 2", "(x[:, None, :] - centres[None, :, :])"),
+        ("moved = centres.copy()", "moved = centres"),
+        ("        if (numbers == j).any():\n            moved", "        if True:\n            moved"),
+        ("moved = centres.copy()", "moved = np.zeros_like(centres)"),
+    ],
     "l10_attention": [
         ("np.arange(s - t, s)", "np.arange(t)"),  # the queries are taken for the first positions
         ("<= np.arange", "< np.arange"),  # nobody sees itself
