@@ -49,6 +49,25 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("np.expand_dims(dy, axis) * shares", "np.expand_dims(dy, -1) * shares"),
         ("x.max(axis=axis, keepdims=True)", "x.max()"),  # a row far below the largest number loses everything
     ],
+    "l05_optimizers": [
+        ("m = beta1 * m + (1 - beta1) * g\n", "m = beta1 * m + g\n"),
+        ("(1 - beta2) * g * g", "(1 - beta2) * g"),
+        ("m / (1 - beta1**t)", "m"),  # without the correction
+        ("np.sqrt(v / (1 - beta2**t))", "np.sqrt(v)"),
+        ("np.sqrt(v / (1 - beta2**t))", "v / (1 - beta2**t)"),
+        ("np.sqrt(v / (1 - beta2**t))", "np.sqrt(v / (1 - beta2 ** (t + 1)))"),
+        ("lr * direction / (size + eps), m, v", "lr * direction / np.sqrt(size * size + eps), m, v"),
+        ("eps), m, v\n", "eps), direction, v\n"),  # the corrected mean is kept
+        ("    m = beta1 * m + (1 - beta1) * g\n", "    m *= beta1\n    m += (1 - beta1) * g\n"),  # the caller's array
+        ("adam_step((1 - lr * decay) * w, g,", "adam_step(w, g + decay * w,"),  # L2, not decoupled
+        ("(1 - lr * decay) * w", "(1 - decay) * w"),
+        ("math.sqrt(sum(float((g * g).sum()) for g in gradients))", "max(float(abs(g).max()) for g in gradients)"),
+        ("longest / length if length > longest else 1.0", "longest / length"),
+        ("return [factor * g for g in gradients]", "return [np.clip(g, -longest, longest) for g in gradients]"),
+        ("lr * (t + 1) / warmup", "lr * t / warmup"),
+        ("(t - warmup) / (total - warmup)", "t / total"),
+        ("(1 + math.cos(math.pi * share)) / 2", "(1 - share)"),  # a straight line
+    ],
     "l06_unsupervised": [
         ("        v = product / length\n", "        v = product\n"),  # overflows
         ("v = start / np.linalg.norm(start)", "v = start"),
