@@ -82,6 +82,22 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("        if (numbers == j).any():\n            moved", "        if True:\n            moved"),
         ("moved = centres.copy()", "moved = np.zeros_like(centres)"),
     ],
+    "l07_supervised": [
+        ("np.where(margins < 1, -y, 0)", "np.where(margins < 0, -y, 0)"),  # the perceptron: no margin
+        ("np.where(margins < 1, -y, 0)", "np.where(margins <= 1, -y, 0)"),
+        ("np.where(margins < 1, -y, 0)", "np.where(margins < 1, y, 0)"),
+        ("-y, 0) / len(x)", "-y, 0) / max(1, (margins < 1).sum())"),
+        ("np.maximum(0, 1 - margins)", "(1 - margins)"),
+        ("decay / 2 * (w @ w)", "decay * (w @ w)"),
+        ("pull @ x + decay * w, float(pull.sum())", "pull @ x + decay * w, float(pull.sum() + decay * b)"),
+        ("pull @ x + decay * w,", "pull @ x,"),
+        ("x.T @ x / len(x) + decay", "x.T @ x + decay"),
+        ("decay * np.eye(x.shape[1])", "decay"),
+        ("axis=0) for c in range(n_labels)]) + k", "axis=0) for c in range(n_labels)])"),
+        ("counts[labels == c].sum", "(counts[labels == c] > 0).sum"),  # texts instead of words
+        ("found.sum(axis=1, keepdims=True)", "found.sum(axis=0, keepdims=True)"),
+        ("np.log(np.bincount(labels, minlength=n_labels) / len(labels))", "np.full(n_labels, -np.log(n_labels))"),
+    ],
     "l10_attention": [
         ("np.arange(s - t, s)", "np.arange(t)"),  # the queries are taken for the first positions
         ("<= np.arange", "< np.arange"),  # nobody sees itself
