@@ -383,8 +383,7 @@ a topic. Neighbouring areas agree more often than any two do: the chart has coun
 """
 
 # %%
-# Eleven topics need four more colours than the house has; two letters of each topic say the same without colours.
-TOPIC_COLOURS = [*COLOURS, "#882255", "#999933", "#777777", "#332288"]
+TOPIC_COLOURS = [*COLOURS, "#882255", "#999933", "#777777", "#332288"]  # eleven topics; letters say the same
 
 # %%
 if __name__ == "__main__":
