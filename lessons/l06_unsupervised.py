@@ -37,7 +37,7 @@ BAND = Band(
     "purity of a map of 100 areas",
     0.48,
     0.66,
-    "the help texts differ between versions of Python, and the map begins at random; 0.56 on each of three splits with 3.11",
+    "the help texts differ between versions of Python, and the map begins at random; 0.56 on three splits with 3.11",
 )
 
 # %% [markdown]
