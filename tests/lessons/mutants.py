@@ -98,6 +98,18 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("found.sum(axis=1, keepdims=True)", "found.sum(axis=0, keepdims=True)"),
         ("np.log(np.bincount(labels, minlength=n_labels) / len(labels))", "np.full(n_labels, -np.log(n_labels))"),
     ],
+    "l09_embeddings": [
+        ("== np.arange(v))", "== np.arange(1, v + 1))"),
+        ("np.asarray(ids)[..., None]", "np.asarray(ids)[None, ...]"),
+        ("np.add.at(table, ids, dx)", "table[ids] += dx"),  # equal ids get lost
+        ("np.add.at(table, ids, dx)", "table[ids] = dx"),
+        ("np.zeros((v, dx.shape[-1]))", "np.zeros((np.max(ids, initial=0) + 1, dx.shape[-1]))"),
+        (" / np.linalg.norm(table, axis=1, keepdims=True)", ""),  # long rows win
+        ("axis=1, keepdims=True", "axis=0, keepdims=True"),
+        ("np.argsort(-(unit", "np.argsort((unit"),  # the farthest
+        ("[other for other in order if other != id][:n]", "order[:n]"),
+        ("[other for other in order if other != id][:n]", "order[1 : n + 1]"),  # another row may be as near
+    ],
     "l10_attention": [
         ("np.arange(s - t, s)", "np.arange(t)"),  # the queries are taken for the first positions
         ("<= np.arange", "< np.arange"),  # nobody sees itself
