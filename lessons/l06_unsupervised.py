@@ -411,10 +411,10 @@ if __name__ == "__main__":
     left.set_title("Two straight directions: arms and a crowd", loc="left", fontsize=11)
     for cell, of in enumerate(table):
         if of.sum():
-            row, column, most = *divmod(cell, side), int(of.argmax())
+            up, across, most = *divmod(cell, side), int(of.argmax())
             width = 1.0 + 1.6 * math.sqrt(of.sum() / table.sum(axis=1).max())
-            right.scatter(column, row, 900 * width**2 / side, color=TOPIC_COLOURS[most], linewidths=0)
-            right.text(column, row, short[most], ha="center", va="center", fontsize=7, color="white")
+            right.scatter(across, up, 900 * width**2 / side, color=TOPIC_COLOURS[most], linewidths=0)
+            right.text(across, up, short[most], ha="center", va="center", fontsize=7, color="white")
     right.set(xlim=(-0.6, side - 0.4), ylim=(-0.6, side - 0.4), aspect="equal")
     right.axis("off")
     right.set_title(f"The map: {areas} areas, most frequent topic", loc="left", fontsize=11)

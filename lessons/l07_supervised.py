@@ -211,8 +211,8 @@ def compare(
     texts, new_texts = ([" ".join(words(text)) for text, _ in part] for part in (train_part, test_part))
     y, new_y = (np.array([label for _, label in part]) for part in (train_part, test_part))  # (N,), (M,)
     # why k = 0.1: a label never had most of the words; with k = 1 they outweigh the others (0.77 instead of 0.82 right)
-    bayes = NaiveBayes(0.1).fit(texts, y, n_labels)
-    found = {"naive Bayes": bayes.accuracy(new_texts, new_y)}
+    bayes = NaiveBayes(0.1).fit(texts, y.tolist(), n_labels)
+    found = {"naive Bayes": bayes.accuracy(new_texts, new_y.tolist())}
     counts, new_counts = (counts_of(one, list(bayes.vocabulary)) for one in (texts, new_texts))  # (N, V), (M, V)
     rarity = rarity_of(counts)  # (V,)
     spaces = {

@@ -109,7 +109,7 @@ def equals_the_library(answer: Any, bag: tuple[np.ndarray, np.ndarray], k: float
     counts, labels = bag
     w, b = answer.naive_bayes_weights(counts, labels, 3, k)
     texts = [" ".join("abcd"[i] for i, n in enumerate(row) for _ in range(int(n))) for row in counts]
-    wanted = NaiveBayes(k).fit(texts, labels, 3).log_proba(texts)
+    wanted = NaiveBayes(k).fit(texts, labels.tolist(), 3).log_proba(texts)
     scores = counts @ w + b
     found = scores - np.logaddexp.reduce(scores, axis=1)[:, None]
     assert np.allclose(found, wanted), f"expected log P(label | text) of {wanted[0]} for the first text, got {found[0]}"

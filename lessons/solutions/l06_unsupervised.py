@@ -24,7 +24,7 @@ def principal_components(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]
     rng = np.random.default_rng(0)
     found, values = [], []
     for _ in range(k):
-        value, v = leading_direction(s, rng.standard_normal(x.shape[1]))
+        value, v = leading_direction(s, rng.standard_normal((x.shape[1],)))
         found.append(v)
         values.append(value)
         s = s - value * np.outer(v, v)
