@@ -20,15 +20,26 @@ MAX_SECONDS, MAX_MB = 120, 1000  # why: a lesson is run while one reads on, and 
 def run_and_watch(command: Sequence[str], log: Path) -> tuple[int, float, float | None]:
     """Run a program; return its exit status, seconds, and peak memory in MB (None where the system does not tell)."""
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    # Trap: to Linux the peak of a process includes what its parent held when it began. So a small one is its parent.
+    watched = [sys.executable, "-c", _WATCH, *command] if sys.platform != "win32" else command
     start = time.perf_counter()
     with open(log, "w", encoding="utf-8") as f:
-        process = subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT, env=environment)
-        if not hasattr(os, "wait4"):  # Windows
-            return process.wait(), time.perf_counter() - start, None
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+        status = subprocess.run(watched, stdout=f, stderr=subprocess.STDOUT, env=environment).returncode
+    seconds = time.perf_counter() - start
+    if sys.platform == "win32":
+        return status, seconds, None
+    text, _, peak = log.read_text(encoding="utf-8", errors="replace").rstrip("\n").rpartition("\n")
+    log.write_text(text + "\n", encoding="utf-8")
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in kilobytes elsewhere
-    return process.returncode, time.perf_counter() - start, usage.ru_maxrss * unit / 1e6
+    return status, seconds, int(peak) * unit / 1e6
+
+
+_WATCH = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+print("\\n%d" % resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, flush=True)
+sys.exit(status if status >= 0 else 128 - status)
+"""
 
 
 def verdict(status: int, seconds: float, mb: float | None, band: dict[str, Any] | None) -> str:

@@ -200,7 +200,8 @@ NAMES = {"config": "config", "metrics": "metrics", "checkpoint": "step-00000001"
 def classes_looked_up() -> list[str]:
     """A list that grows whenever a pickle looks up a class; a hook cannot be removed, so there is one."""
     seen: list[str] = []
-    sys.addaudithook(lambda event, _: seen.append(event) if event in ("pickle.find_class", "marshal.loads") else None)
+    # Not marshal.loads: that is how Python itself reads a module that is imported late.
+    sys.addaudithook(lambda event, _: seen.append(event) if event == "pickle.find_class" else None)
     return seen
 
 
@@ -224,9 +225,12 @@ def test_no_pickle_is_opened_in_any_disguise(
         if reader == "checkpoint":
             facts = {"sha256": hashlib.sha256(data).hexdigest()}
             path.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
-        with pytest.raises((ValueError, CheckpointError)) as error:
+        try:
             READERS[reader](path)
-        assert str(path) in str(error.value)
+        except (ValueError, CheckpointError) as error:
+            assert str(path) in str(error)
+        else:  # the first two protocols write ASCII: to a reader of texts they are texts
+            assert reader == "text" and data.decode("utf-8")
     assert not canary.exists() and len(seen) == before
 
 

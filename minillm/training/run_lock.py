@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import sys
-import threading
 import time
 import weakref
 from pathlib import Path
@@ -123,17 +122,30 @@ class RunLock:
         return True
 
     def _remove(self, text: str) -> None:
-        """Remove a lock that was left behind, unless somebody has taken it over in the meantime."""
+        """Remove a lock that was left behind, unless somebody has taken it over in the meantime.
+
+        Looking and removing are two steps, between which another trainer could put its own lock. So one who removes
+        holds a second lock for that moment; of the others who wait for it, none finds the old text any more.
+        """
         assert self.path is not None
-        aside = self.path.with_name(f"{LOCK}-{os.getpid()}-{threading.get_ident()}.tmp")
-        try:
-            os.rename(self.path, aside)  # of several who try, one succeeds
-        except FileNotFoundError:
-            return
-        if aside.read_text(encoding="utf-8", errors="replace") == text:
-            aside.unlink()
+        guard = self.path.with_name(f"{LOCK}.removing")
+        for _ in range(100):
+            try:
+                os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                break
+            except FileExistsError:
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - guard.stat().st_mtime > 10:  # whoever made it died within that moment
+                        guard.unlink()
+                time.sleep(0.01)
         else:
-            os.rename(aside, self.path)
+            return  # look again
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if self.path.read_text(encoding="utf-8", errors="replace") == text:
+                    self.path.unlink()
+        finally:
+            guard.unlink(missing_ok=True)
 
 
 def _give_back(path: Path, text: str) -> None:
