@@ -26,7 +26,7 @@ def training_table(results: list[dict[str, Any]], machine: dict[str, Any]) -> st
             what = r["workload"] + (f", dropout {r['dropout']}" if r["dropout"] else "")
             share, peak = f"{floor / ms['median']:.2f}", f"{r['peak_mb'][peer]:.0f}"
             rows.append([what, peer, f"{ms['median']:.1f}", spread, ratio, rate, share, peak])
-    head = ["workload", "", "ms a step", "rounds", "ratio to torch eager", "tokens/s", "of NumPy's GEMM rate", "peak MB"]
+    head = ["workload", "", "ms a step", "rounds", "ratio to torch eager", "tokens/s", "of the GEMM rate", "peak MB"]
     return _table(head, rows)
 
 
