@@ -5,14 +5,15 @@ Fine-tuning to classify
 
 *How many labels does pretraining save?*
 
-A pretrained GPT has read a lot of text and knows no label. To classify, its last hidden states are averaged over the
-text and one linear layer turns the mean into a score for each label:
+Text is cheap and labels are dear: somebody has to read and decide. A pretrained GPT has read much and seen no label.
+Here it gets a small head, both learn from a few labelled texts, and we count what that saves, against the same network
+with random weights and a method that only counts words.
 
-$$ \mathrm{logits} = W \, \frac{1}{n} \sum_{t=1}^{n} h_t + b $$
-
-Either only this layer learns (*frozen*), or everything does (*full*). The same network with random weights (*scratch*)
-and naive Bayes, which only counts words, are the measure. Source of the idea: Howard and Ruder, "Universal Language
-Model Fine-tuning for Text Classification", 2018.
+- You need: lesson 11 (the GPT), lesson 12 (pretraining); accuracy is the share of texts that get the right label
+- Time: 32 s and 170 MB on two cores
+- Corpus: ``microworld`` to pretrain on, ``microworld-topics`` with labels: stories of a toy town, and what they are
+  about, fruit, animals, tools ...
+- Band: 0.35 to 0.6 test accuracy (pretrained, 100 labels, mean of three seeds)
 """
 
 # %%
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,12 @@ import numpy as np
 
 import minillm
 import minillm.nn as nn
+from lessons.frame import Band, Question, ask, options
 from lessons.l11_gpt import GPT, GPTConfig
-from lessons.l12_pretraining import load_run, load_tokenizer, load_weights
+from lessons.l12_pretraining import load_run, preprocess
+from lessons.parts.l12_saved_runs import load_tokenizer, load_weights
+from lessons.parts.l15_label_curves import draw_label_curves, label_curves, pretrain_body, subset
+from lessons.parts.l15_labelled import check_corpus, draw, load_labelled
 from minillm import datasets
 from minillm.text import Tokenizer
 from minillm.training import (
@@ -41,16 +46,20 @@ from minillm.training import (
     create_run,
     figure,
     go_on,
-    plot_curves,
     read_config,
-    read_metrics,
     save_figure,
     write_atomically,
 )
 from minillm.training.baselines import NaiveBayes, label_baselines
 
 QUESTION = "How many labels does pretraining save?"
-METHODS = ("full", "frozen", "scratch", "naive Bayes")
+BAND = Band(
+    "test accuracy of the pretrained network with 100 labels, mean of three seeds",
+    0.35,
+    0.6,
+    "which texts get a label: measured 0.44, 0.46 and 0.48 for three seeds; other processors and numbers of threads "
+    "round differently, which training enlarges",
+)
 
 
 # %% [markdown]
@@ -58,8 +67,35 @@ r"""
 A head on the body
 ------------------
 
-Texts of a batch have different lengths. Short ones are filled up on the right; a causal model never looks to the
-right, so the filling changes no hidden state of the text itself, and the mean leaves the filled positions out.
+The GPT turns n tokens into n hidden states $h_1 \dots h_n$, one for each position. A label belongs to the whole text,
+so they are *pooled* into one vector, here their mean, and one linear layer makes a score of it for each label:
+
+$$ \mathrm{logits} = W \, \frac{1}{n} \sum_{t=1}^{n} h_t + b $$
+
+From there on it is lesson 07: softmax, cross-entropy, gradient descent. For one text that is a line of code:
+"""
+
+
+# %%
+def pool_naive(h: np.ndarray) -> np.ndarray:
+    """Return the mean of the hidden states (n, C) of one text, (C,)."""
+    return h.sum(axis=0) / len(h)
+
+
+# %% [markdown]
+r"""
+Many texts at once
+------------------
+
+Texts have different lengths, and a batch is a rectangle. Short texts are filled up on the right, and a *mask* says
+what is text and what is filling. Two things then must not happen. The filling must not change the hidden states of the
+text: it cannot, since a causal model never looks to the right. And it must not be counted in the mean: so we multiply
+by the mask, and divide by the number of tokens, not by the width of the rectangle.
+
+$$ \bar h = \frac{\sum_t m_t h_t}{\sum_t m_t} $$
+
+Whoever forgets one gets a classifier whose answer depends on which other texts lie beside a text. It still learns, a
+little worse; nothing breaks. Such a mistake is found by a check or not at all.
 """
 
 
@@ -109,8 +145,43 @@ def encode(examples: Sequence[tuple[str, int]], tokenizer: Tokenizer, max_length
     return [((tokenizer.encode(text)[:max_length] or tokenizer.encode(" ")), label) for text, label in examples]
 
 
-# why: a head alone wants larger steps than a body that already knows something; found on the validation set.
-LEARNING_RATE = {"full": 1e-3, "frozen": 1e-2, "scratch": 2e-3}
+# %% [markdown]
+r"""
+Alone or in company, a text gets the same scores
+------------------------------------------------
+"""
+
+# %%
+if __name__ == "__main__":
+    small = make_classifier(GPT(GPTConfig(vocab_size=20, block_size=12, n_layer=1, n_head=2, n_embd=8)), 3, "full")
+    small.eval()
+    texts = [[3, 1, 4], [1, 5, 9, 2, 6, 5, 3], [5]]
+    ids, mask = datasets.pad_batch(texts, 0)  # (3, 7), (3, 7)
+    with minillm.no_grad():
+        together = small(minillm.tensor(ids), minillm.tensor(mask)).numpy()  # (3, 3)
+        for text, scores in zip(texts, together):
+            h = small.body.features(minillm.tensor([text])).numpy()[0]
+            alone = small.head(minillm.tensor(pool_naive(h))).numpy()  # (3,)
+            assert np.allclose(alone, scores, atol=1e-5), f"{alone} alone, {scores} in the batch"
+    print("padding changes nothing")
+
+# %% [markdown]
+r"""
+Three ways to train it
+----------------------
+
+*full*: everything learns. *frozen*: only the head does, and the pretrained body stays as it is; cheap, since no
+gradient goes through the body. *scratch*: everything learns, from random weights; that is what there was before
+pretraining. In all three the weights with the best loss on held-out labelled texts are kept.
+"""
+
+# %%
+LEARNING_RATE = {
+    # why: a head alone wants larger steps than a body that already knows something; found on the validation set.
+    "full": 1e-3,
+    "frozen": 1e-2,
+    "scratch": 2e-3,
+}
 
 
 def training_for(method: str, n_examples: int, **changes: Any) -> TrainingConfig:
@@ -142,13 +213,9 @@ def train_classifier(
     about: dict[str, Any] | None = None,
 ) -> Trainer:
     """Train a classifier (or go on, ``resuming``); it ends with the weights of its best evaluation."""
+    length = model.body.config.block_size
     task = ClassificationTask(
-        train,
-        validation,
-        pad_id=0,
-        batch_size=training.batch_size,
-        max_length=model.body.config.block_size,
-        seed=training.seed,
+        train, validation, pad_id=0, batch_size=training.batch_size, max_length=length, seed=training.seed
     )
     trainer = Trainer(model, task, training, folder, title=title, about=about)
     if resuming:
@@ -167,8 +234,12 @@ def accuracy(model: Classifier, examples: Sequence[tuple[list[int], int]]) -> fl
 
 # %% [markdown]
 r"""
-One fine-tuning run
--------------------
+The same as a run that can be stopped
+-------------------------------------
+
+This is what ``minillm finetune`` does, and ``minillm demo``: docstrings of the standard library, whose topic is to be
+told, or a table of your own. Training, validation and test texts come from *different files*: docstrings of one file
+resemble each other, and with a random split naive Bayes seems to be right in 0.88 of the cases, instead of 0.65.
 """
 
 
@@ -181,32 +252,6 @@ class FineTuned:
     model: Classifier
     labels: tuple[str, ...]
     figures: dict[str, Any]
-
-
-def load_labelled(table: dict[str, Any] | None = None) -> datasets.LabelledCorpus:
-    """Return labelled texts: ``docstring-topics``, or a table of the user's own.
-
-    Args:
-        table: "data", "text", "label" (a path and two columns), and optionally "validation" (a path) and "seed".
-    """
-    if table is None:
-        return datasets.load("docstring-topics", seed=0)
-    return datasets.from_table(
-        table["data"], table["text"], table["label"], validation=table.get("validation"), seed=table.get("seed", 0)
-    )
-
-
-def check_corpus(folder: str | Path, corpus: datasets.LabelledCorpus, config: dict[str, Any]) -> None:
-    """Refuse to go on with other texts than the run began with.
-
-    Raises:
-        RunError: naming both hashes.
-    """
-    if corpus.card.sha256 != config["corpus_sha256"]:
-        raise RunError(
-            f"{folder}: the texts have changed since the run began (sha256 {corpus.card.sha256[:12]}..., expected "
-            f"{config['corpus_sha256'][:12]}...); start a new run"
-        )
 
 
 def finetune(
@@ -270,20 +315,6 @@ def finetune(
     return FineTuned(folder, model, corpus.labels, result)
 
 
-def draw(folders: dict[str, Path], path: Path, title: str) -> None:
-    """Draw the validation accuracy of finished runs on one corpus, by name, beside their baselines."""
-    result = json.loads((next(iter(folders.values())) / "result.json").read_text(encoding="utf-8"))
-    counted = result["validation_baselines"]
-    lines = {"naive Bayes": counted["naive_bayes"], "largest class": counted["majority"]}
-    plot_curves(
-        {name: read_metrics(folder) for name, folder in folders.items()},
-        path,
-        metric="accuracy",
-        baselines=lines,
-        title=title,
-    )
-
-
 def resume(folder: str | Path, title: str | None = "fine-tuning") -> FineTuned:
     """Go on with an interrupted run in its folder, exactly where it stopped."""
     config = read_config(folder)
@@ -321,109 +352,149 @@ def load_classifier(folder: str | Path, device: str = "cpu") -> tuple[Classifier
 
 # %% [markdown]
 r"""
-The question, measured
-----------------------
+Measure
+-------
 
-The same test texts, 50, 200 and more labelled texts to learn from, at least three seeds each. Test texts come from
-files that no training text comes from.
+First a body: a small GPT reads the town's stories for a few hundred steps, without any label. Then the question. Each
+seed draws its own labelled texts, the same for all methods, and gets as many validation texts as it has labels
+(at least 50): a large validation set would help more than the labels do. All are judged on the same test texts.
+Their meanings occur in no training text (no combination of what makes the label stands on two sides).
+
+Howard and Ruder (2018, figure 3) found that a pretrained network with 100 labels does as well as one from scratch with
+10 times (IMDb) or 20 times (AG News) as many, and that the gap closes as labels grow. Expect that order here, not their
+factors.
 """
 
 
 # %%
-def subset(examples: Sequence[Any], n: int, seed: int) -> list[Any]:
-    """Return n examples, drawn at random, the same for the same seed."""
-    order = datasets.stream(seed, "subset").permutation(len(examples))
-    return [examples[i] for i in order[:n]]
+def few_labels(
+    body: GPT, tokenizer: Tokenizer, corpus: datasets.LabelledCorpus, method: str, test_texts: int, **changes: Any
+) -> Callable[[int, int], float]:
+    """Return what trains a classifier with n labels that a seed draws, and returns its test accuracy."""
 
+    def measure(n: int, seed: int) -> float:
+        chosen, held_out = subset(corpus.train, n, seed), subset(corpus.validation, max(50, min(n, 200)), seed)
+        test = corpus.test[:test_texts]
+        if method == "naive Bayes":
+            bayes = NaiveBayes().fit([t for t, _ in chosen], [y for _, y in chosen], len(corpus.labels))
+            return bayes.accuracy([t for t, _ in test], [y for _, y in test])
+        model = make_classifier(body, len(corpus.labels), method, seed)
+        parts = [encode(part, tokenizer, body.config.block_size) for part in (chosen, held_out, test)]
+        train_classifier(model, parts[0], parts[1], training_for(method, n, seed=seed, **changes))
+        return accuracy(model, parts[2])
 
-def label_curve(
-    body: GPT,
-    tokenizer: Tokenizer,
-    corpus: datasets.LabelledCorpus,
-    sizes: Sequence[int] = (50, 200, 800),
-    seeds: Sequence[int] = (0, 1, 2),
-    methods: Sequence[str] = METHODS,
-) -> dict[str, dict[int, list[float]]]:
-    """Return test accuracies: method, then number of labels, then one figure a seed."""
-    length = body.config.block_size
-    validation, test = encode(corpus.validation, tokenizer, length), encode(corpus.test, tokenizer, length)
-    found: dict[str, dict[int, list[float]]] = {m: {n: [] for n in sizes} for m in methods}
-    for n in sizes:
-        for seed in seeds:
-            chosen = subset(corpus.train, n, seed)
-            for method in methods:
-                if method == "naive Bayes":
-                    bayes = NaiveBayes().fit([t for t, _ in chosen], [y for _, y in chosen], len(corpus.labels))
-                    score = bayes.accuracy([t for t, _ in corpus.test], [y for _, y in corpus.test])
-                else:
-                    model = make_classifier(body, len(corpus.labels), method, seed)
-                    # why a part: with few labels a large validation set would be the larger help; as many as labels.
-                    held_out = subset(validation, max(50, min(n, 200)), seed)
-                    train_classifier(
-                        model, encode(chosen, tokenizer, length), held_out, training_for(method, n, seed=seed)
-                    )
-                    score = accuracy(model, test)
-                found[method][n].append(score)
-    return found
-
-
-def draw_label_curve(curve: dict[str, dict[int, list[float]]], path: str | Path, majority: float) -> list[Path]:
-    """Draw accuracy against the number of labels: mean and spread (smallest to largest) over seeds."""
-    from minillm.training.curves import COLOURS
-
-    fig, ax = figure()
-    for (method, by_size), colour in zip(curve.items(), COLOURS, strict=False):
-        sizes = sorted(by_size)
-        mean = [float(np.mean(by_size[n])) for n in sizes]
-        ax.plot(sizes, mean, marker="o", color=colour, label=method)
-        ax.fill_between(
-            sizes,
-            [min(by_size[n]) for n in sizes],
-            [max(by_size[n]) for n in sizes],
-            color=colour,
-            alpha=0.15,
-            linewidth=0,
-        )
-    ax.axhline(majority, color="#555555", linewidth=1, linestyle=":")
-    ax.annotate(
-        "always the largest class",
-        (0.99, majority),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=9,
-        color="#333333",
-    )
-    ax.set_xscale("log")
-    sizes = sorted(next(iter(curve.values())))
-    ax.set_xticks(sizes, [str(n) for n in sizes])
-    ax.minorticks_off()
-    ax.set_xlabel("labelled texts to learn from")
-    ax.set_ylabel("test accuracy")
-    ax.set_title("Pretraining saves labels", loc="left", fontsize=11)
-    ax.legend(frameon=False, fontsize=9)
-    return save_figure(fig, path, {m: {str(n): v for n, v in s.items()} for m, s in curve.items()})
+    return measure
 
 
 # %%
 if __name__ == "__main__":
-    from lessons.l12_pretraining import pretrain
-
-    if not Path("runs/l12/config.json").exists():
-        pretrain("runs/l12", size="tiny", training=TrainingConfig(steps=300, eval_every=100))
-    body, tokenizer, _ = load_run("runs/l12")
-    corpus = datasets.load("docstring-topics", seed=0)
+    setting = options()
+    # why 300,000 characters and 512 tokens: the town has few words, and they come up again soon
+    text = datasets.load("microworld", size=30_000 if setting.fast else 300_000)
+    tokens = preprocess(text, 300 if setting.fast else 512)
+    corpus = datasets.load("microworld-topics")
     print(corpus.card)
+    print(*(f"{corpus.labels[y]}: {t}" for t, y in corpus.train[:2]), sep="\n")
+    body = pretrain_body(tokens, 20 if setting.fast else 300)
+    sizes = (25,) if setting.fast else (25, 50, 100)
+    test_texts = 40 if setting.fast else 250  # why: three seeds on 250 texts tell accuracies 0.05 apart
+    shorter = {"steps": 5} if setting.fast else {}
+    methods = {
+        name: few_labels(body, tokens.tokenizer, corpus, how, test_texts, **shorter)
+        for name, how in (("pretrained", "full"), ("scratch", "scratch"), ("naive Bayes",) * 2)
+    }
+    curves = label_curves(methods, sizes, seeds=(0, 1, 2))
+    judged = BAND.judge(float(np.mean(curves["pretrained"][sizes[-1]])), setting.fast)
+
+# %% [markdown]
+r"""
+The figure
+----------
+
+The pretrained network lies above the one from scratch: with 50 labels 0.32 against 0.20, with 100 labels 0.46 against
+0.41, in the mean of three seeds; with 25 labels both hardly do better than saying the largest class. The bars are
+wide: who compares two methods on one draw of labels measures the draw. Pretraining helps most where
+labels are few, as published, but our body, which read for ten seconds, saves a share of the labels, not a factor.
+
+And naive Bayes beats both. In these stories one word gives the topic away, mango or wardrobe, and naive Bayes counts
+words. The published figure has no such line; draw it in yours, it is the first thing that a network has to beat.
+"""
 
 # %%
 if __name__ == "__main__":
-    curve = label_curve(body, tokenizer, corpus, sizes=(50, 200))
-    for method, by_size in curve.items():
-        cells = [f"{n}: {np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for n, v in by_size.items()]
-        print(f"{method:12s}", "   ".join(cells))
+    guessing = label_baselines(corpus.train, corpus.test[:test_texts], len(corpus.labels))["majority"]
+    fig, ax = figure()
+    draw_label_curves(ax, curves, guessing)
+    ax.set_title("Pretraining saves labels; where one word decides, counting saves more", loc="left", fontsize=11)
+    ends = ", ".join(f"{name} {np.mean(by_size[sizes[-1]]):.2f}" for name, by_size in curves.items())
+    alt = (
+        f"Test accuracy against {', '.join(map(str, sizes))} labels, means with error bars over three seeds. With "
+        f"{sizes[-1]} labels: {ends}. A dotted line at {guessing:.2f} is always saying the largest class."
+    )
+    numbers = {"labels": sizes, "accuracy": curves, "largest class": guessing, "band": judged}
+    print(*save_figure(fig, setting.out / "l15_classification", numbers, alt), sep="\n")
+
+# %% [markdown]
+r"""
+Exercises
+---------
+
+In ``lessons/exercises/l15_classification.py``; ``minillm check 15`` says how far you are, and gives hints.
+
+- ``pad_right``: texts of different lengths as one rectangle, with its mask.
+- ``mean_pool``: the formula above on arrays; padding must never change the output.
+- ``last_pool``: the other usual way, the hidden state of the last token that is text.
+
+Then try: which of the two poolings is better here, and why would a GPT's last state know more than its first? What
+does ``frozen`` reach with a step size of 1e-3? Read what ``minillm finetune --help`` offers, and give it a table of
+your own.
+"""
+
+# %%
+QUIZ = (
+    Question(
+        "A classifier's answer about a text changes when a longer text lies beside it in the batch. What is the cause?",
+        (
+            "Rounding: larger batches round differently.",
+            "Filled positions take part in the pooling.",
+            "The longer text has more influence on the gradient.",
+        ),
+        1,
+        "The longer neighbour makes the rectangle wider, and so the text gets more filling. If that is counted in the "
+        "mean, or in its divisor, the pooled vector changes. Rounding moves the seventh digit, not the answer.",
+    ),
+    Question(
+        "Where does pretraining help most?",
+        (
+            "With few labels: the rest of what has to be known is already in the weights.",
+            "With many labels: only then a large network is worth its size.",
+            "Equally everywhere.",
+        ),
+        0,
+        "With many labels the network from scratch can learn from them what the other one read before, and the "
+        "curves come together. That is the shape of figure 3 of Howard and Ruder (2018).",
+    ),
+    Question(
+        "Docstrings of one file are put at random into training and test. Naive Bayes is right in 0.88 of the cases, "
+        "and with a split by files in 0.65. Which number says what will happen with a new file?",
+        ("0.88, since it is the larger one.", "Their mean.", "0.65, since no test text has a sibling in training."),
+        2,
+        "A new file has no siblings in the training texts. The random split let the method recognise files: names "
+        "and turns of phrase that occur nowhere else. That is a leak, not knowledge of topics.",
+    ),
+)
 
 # %%
 if __name__ == "__main__":
-    majority = label_baselines(corpus.train, corpus.test, len(corpus.labels))["majority"]
-    print(*draw_label_curve(curve, "runs/l15/labels", majority), sep="\n")
+    ask(15, QUIZ)
+
+# %% [markdown]
+r"""
+Sources
+-------
+
+- J. Howard and S. Ruder, Universal Language Model Fine-tuning for Text Classification, ACL 2018 (figure 3: accuracy
+  against labels; table 4: pretraining helps most on the smallest data set, TREC-6, error 10.67 to 5.69).
+- A. Radford, K. Narasimhan, T. Salimans, I. Sutskever, Improving Language Understanding by Generative Pre-Training,
+  2018 (a linear layer on a pretrained GPT; there on the last state, not on the mean).
+"""

@@ -125,4 +125,27 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("n_head, c // n_head).transpose(0, 2, 1, 3)", "c // n_head, n_head).transpose(0, 3, 1, 2)"),
         ("x.transpose(0, 2, 1, 3).reshape(b, t, h * d)", "x.reshape(b, t, h * d)"),
     ],
+    "l12_pretraining": [
+        ("peak * (step + 1) / warmup", "peak * step / warmup"),  # the first step stands still
+        ("max(0.0, 1 - (step - warmup) / (total - warmup))", "max(0.0, 1 - step / total)"),  # a jump after the rise
+        ("max(0.0, 1 - (step - warmup) / (total - warmup))", "(1 - (step - warmup) / (total - warmup))"),
+        ("w.copy() for name, w in trainer", "w for name, w in trainer"),  # what was saved goes on learning
+        ("v.copy() for name, v in trainer", "v for name, v in trainer"),
+        ("w.copy() for name, w in saved", "w for name, w in saved"),
+        ("v.copy() for name, v in saved", "v for name, v in saved"),
+        ("v.copy() for name, v in saved", "0 * v for name, v in saved"),  # the optimizer forgets
+        ('trainer.step = saved["step"]', "trainer.step = 0"),
+        ("    trainer.rng.bit_generator.state", "    ignored"),  # other dropout
+    ],
+    "l15_classification": [
+        ("ids[i, : len(row)] = row", "ids[i, -len(row) :] = row"),  # filled up on the left
+        ("mask[i, : len(row)] = True", "mask[i, : len(row)] = ids[i, : len(row)] != fill"),
+        ("max(map(len, rows))", "max(map(len, rows)) + 1"),
+        ("(h * weight).sum(axis=1)", "h.sum(axis=1)"),  # the filling is in the sum
+        ("/ weight.sum(axis=1)", "/ mask.shape[1]"),  # or in the divisor
+        ("/ weight.sum(axis=1)", "/ weight.sum()"),
+        ("mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)", "mask.sum(axis=1) - 1"),  # only for filling on the right
+        ("mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)", "mask.argmax(axis=1)"),  # the first
+        ("return h[np.arange(len(h)), places]", "return h[:, -1]"),
+    ],
 }  # fmt: skip

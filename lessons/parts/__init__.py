@@ -1,0 +1,1 @@
+"""Parts that several lessons share, each named by the first lesson that uses it."""
