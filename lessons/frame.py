@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +78,30 @@ class Question(NamedTuple):
     choices: tuple[str, ...]
     answer: int
     why: str
+
+
+def bars(ax: Any, values: Mapping[str, Sequence[float]], colours: Sequence[str], start: float = 0.0) -> list[float]:
+    """Draw a lying bar for each name, the first on top; return the means.
+
+    A bar ends at the mean of its values, which stands in it as a number; a thin line goes from the smallest value to
+    the largest.
+
+    Args:
+        ax: where to.
+        values: for each name one number a seed.
+        colours: one for each bar.
+        start: where the axis begins.
+    """
+    means = [sum(v) / len(v) for v in values.values()]
+    ends = [[m - min(v) for m, v in zip(means, values.values())], [max(v) - m for m, v in zip(means, values.values())]]
+    ax.barh(range(len(means)), [m - start for m in means], xerr=ends, left=start, color=colours, height=0.65,
+            ecolor="#333333")  # fmt: skip
+    for i, mean in enumerate(means):
+        ax.annotate(f"{mean:.2f}", (start, i), xytext=(5, 0), textcoords="offset points", va="center", color="white")
+    ax.set_yticks(range(len(means)), list(values))
+    ax.set_ylim(len(means) - 0.5, -0.5)
+    ax.grid(visible=False)
+    return means
 
 
 def ask(number: int, quiz: Sequence[Question], answers: bool = False) -> None:

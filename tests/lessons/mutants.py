@@ -110,6 +110,20 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("[other for other in order if other != id][:n]", "order[:n]"),
         ("[other for other in order if other != id][:n]", "order[1 : n + 1]"),  # another row may be as near
     ],
+    "l08_seed_models": [
+        ("self.out(self.hidden(self.embedding(x)))", "self.out(self.hidden(self.embedding(x)).relu())"),
+        ("    def fit(self", "    def train(self, mode=True):\n        return None\n\n    def fit(self"),
+        ("                optimizer.zero_grad()\n", ""),
+        ("for _ in range(num_epochs):", "for _ in range(1):"),
+        ("y.reshape(-1))", "x.reshape(-1))"),  # learns to repeat
+        ("losses.append(loss.item())", "losses.append(loss.item() * x.shape[0])"),  # a sum over texts
+        ("minillm.arange(vocab_size).reshape(-1, 1))[:, 0]", "minillm.arange(vocab_size).reshape(-1, 1))[:, 0].T"),
+        ("[:, 0].numpy()", "[:, 0].log_softmax(-1).numpy()"),
+        ("r = min(d, h, len(table))", "r = min(d, len(table))"),
+        ("u[:, :r] * s[:r]", "u[:, :r]"),
+        ("vt[:r].T", "vt[:, :r]"),
+        ("u[:, :r] * s[:r]", "u[:, :r] * np.sqrt(s[:r])"),
+    ],
     "l10_attention": [
         ("np.arange(s - t, s)", "np.arange(t)"),  # the queries are taken for the first positions
         ("<= np.arange", "< np.arange"),  # nobody sees itself
@@ -147,5 +161,21 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)", "mask.sum(axis=1) - 1"),  # only for filling on the right
         ("mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)", "mask.argmax(axis=1)"),  # the first
         ("return h[np.arange(len(h)), places]", "return h[:, -1]"),
+    ],
+    "l11_gpt": [
+        (".tril(s - t)", ".tril()"),  # new positions are taken for the first ones
+        (".tril(s - t)", ".tril(s)"),  # the future
+        ("attn_mask=minillm.ones(t, s, dtype=minillm.bool).tril(s - t)", "is_causal=True"),
+        ("past[0][0].shape[2] if past else 0", "0"),  # every piece begins at position 0
+        ("past[0][0].shape[2] if past else 0", "len(past)"),
+        ("minillm.cat([past[i][0], k], 2)", "minillm.cat([k, past[i][0]], 2)"),
+        ("minillm.cat([past[i][0], k], 2), minillm.cat([past[i][1], v], 2)", "minillm.cat([past[i][0], k], 2), v"),
+        ("past[i][1], v], 2)", "past[0][1], v], 2)"),  # one past for all blocks
+        ("part.qkv(block.norm1(x))", "part.qkv(x)"),
+        ("x = x + block.mlp", "x = block.mlp"),
+        ("model.head(model.norm(x))", "model.head(x)"),
+        ("forward_cached(model, new, past)", "forward_cached(model, ids, [])"),  # right, and everything again
+        ("[:, -1].argmax(axis=-1)", "[:, 0].argmax(axis=-1)"),
+        (".argmax(axis=-1)", ".argmin(axis=-1)"),
     ],
 }  # fmt: skip
