@@ -120,7 +120,9 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
             bool if isinstance(fill_value, bool) else np.int64 if isinstance(fill_value, int) else get_default_dtype()
         )
     xp = get_backend(device).xp
-    return _finish(xp.full(flat_ints((size,)), fill_value, dtype=dtype), requires_grad)
+    with np.errstate(over="ignore"):  # what is too large for the type becomes inf
+        made = xp.full(flat_ints((size,)), fill_value, dtype=dtype)
+    return _finish(made, requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

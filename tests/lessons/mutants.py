@@ -49,6 +49,22 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("np.expand_dims(dy, axis) * shares", "np.expand_dims(dy, -1) * shares"),
         ("x.max(axis=axis, keepdims=True)", "x.max()"),  # a row far below the largest number loses everything
     ],
+    "l04_devices": [
+        ("xp.sqrt(variance + eps)", "(xp.sqrt(variance) + eps)"),
+        ("xp.sqrt(variance + eps)", "__import__('numpy').sqrt(variance.__array__() + eps)"),  # NumPy's
+        ("(away * away).mean(axis=-1, keepdims=True)", "(away * away).sum(axis=-1, keepdims=True)"),
+        ("x - x.mean(axis=-1, keepdims=True)", "x - float(x.mean())"),  # a way home
+        ("xp.arange(classes)", "__import__('numpy').arange(classes)"),  # made in the wrong memory
+        (".astype(dtype)", ".astype('float64')"),
+        ("xp.arange(classes)", "xp.arange(1, classes + 1)"),
+        ("longest / xp.maximum(length, longest)", "min(1.0, longest / float(length))"),
+        ("longest / xp.maximum(length, longest)", "longest / length"),
+        ("xp.sqrt((g * g).sum())", "(g * g).sum()"),
+        ("    fine = xp.isfinite(arrays[0]).all()\n", "    fine = not xp.isnan(arrays[0]).any()\n"),
+        ("fine = fine & xp.isfinite(array).all()", "fine = bool(fine) and xp.isfinite(array).all()"),
+        ("return bool(fine)", "return fine"),
+        ("arrays[1:]", "arrays[2:]"),
+    ],
     "l05_optimizers": [
         ("m = beta1 * m + (1 - beta1) * g\n", "m = beta1 * m + g\n"),
         ("(1 - beta2) * g * g", "(1 - beta2) * g"),

@@ -85,3 +85,8 @@ def test_arange_counts_as_pytorch_does(start, end, step, fractions):
 def test_linspace_goes_from_start_to_end(start, end, steps):
     x = minillm.linspace(start, end, steps, dtype=minillm.float64).numpy()
     np.testing.assert_allclose(x, np.linspace(start, end, steps), rtol=1e-12, atol=1e-9)
+
+
+def test_what_is_too_large_for_a_type_becomes_infinite():
+    assert minillm.full((2,), 1e6, dtype=minillm.float16).tolist() == [np.inf, np.inf]
+    assert minillm.tensor([1e300]).tolist() == [np.inf]
