@@ -130,7 +130,7 @@ def test_python_that_skips_assertions_is_refused() -> None:
     ("command", "say"),
     [
         ("check 99", "99"),
-        ("check 08", "no such lesson with exercises"),
+        ("check 98", "no such lesson with exercises"),
         ("check 01 --file nothing.py", "nothing.py"),
         ("quiz 99", "99"),
         ("notebook 99", "99"),
