@@ -146,7 +146,7 @@ is the only line that a program changes. There is no global switch, so both can 
 
 
 # %%
-def softmax_naive(x: np.ndarray) -> np.ndarray:
+def softmax_naive(x: Any) -> np.ndarray:
     """Return shares along the last axis; on the processor only."""
     e = np.exp(x - np.max(x, axis=-1, keepdims=True))
     return e / np.sum(e, axis=-1, keepdims=True)
@@ -213,7 +213,7 @@ if __name__ == "__main__":
     both = minillm.manual_seed(7)
     both.stream("dropout").random(1000)
     sampled.append(both.stream("sampling").random(3))
-    assert np.array_equal(*sampled)
+    assert np.array_equal(sampled[0], sampled[1])
 
     many = datasets.stream(0, "many").standard_normal(100_000).astype(np.float32)  # (100_000,)
     sums = {float(np.cumsum(many[datasets.stream(0, "order", i).permutation(len(many))])[-1]) for i in range(10)}
@@ -263,7 +263,8 @@ def train(seed: int, steps: int, dtype: Any, scale: float, dynamic: bool = False
     x, y = minillm.tensor(points.astype(dtype)), minillm.tensor(labels.astype(dtype))  # (100, 2), (100, 1)
     lr, good = 0.5 * BATCH / len(points), 0
     for _ in range(steps):
-        pairs = [tuple(minillm.tensor(a.astype(dtype)).requires_grad_() for a in pair) for pair in master]
+        pairs = [(minillm.tensor(w.astype(dtype)).requires_grad_(), minillm.tensor(b.astype(dtype)).requires_grad_())
+                 for w, b in master]  # fmt: skip
         losses = F.softplus(-y * network(x, pairs))  # (100, 1)
         # Trap: scale / BATCH as one number; scaling afterwards could not bring back what has become 0.
         losses.backward(minillm.full(losses.shape, scale / BATCH, dtype=losses.dtype))
@@ -274,7 +275,7 @@ def train(seed: int, steps: int, dtype: Any, scale: float, dynamic: bool = False
             scale *= 2 if dynamic and good % 20 == 0 else 1  # why 20: often enough for so short a run
         elif dynamic:
             scale, good = scale / 2, 0
-    exact = [tuple(map(minillm.tensor, pair)) for pair in master]
+    exact = [(minillm.tensor(w), minillm.tensor(b)) for w, b in master]
     scores = network(minillm.tensor(points.astype(np.float32)), exact)
     return F.softplus(-minillm.tensor(labels.astype(np.float32)) * scores).mean().item(), scale
 
@@ -314,11 +315,11 @@ if __name__ == "__main__":
     # The fast form times nothing, so that it gives the same file each time.
     for device in () if setting.fast else ("cpu", "cuda") if minillm.cuda.is_available() else ("cpu",):
         for work, operations in (("product", lambda n: 2 * n**3), ("sum", lambda n: n**2)):
-            speeds[f"{work}, {device}"] = found = []
+            speeds[f"{work}, {device}"] = measured = []
             for n in sizes:
                 rates = sorted(operations(n) / s / 1e9 for s in seconds(device, work, n))
-                found.append(dict(zip(("low", "middle", "high"), rates)))
-            text = ", ".join(f"{n}: {one['middle']:.1f}" for n, one in zip(sizes, found))
+                measured.append(dict(zip(("low", "middle", "high"), rates)))
+            text = ", ".join(f"{n}: {one['middle']:.1f}" for n, one in zip(sizes, measured))
             print(f"{work} on {device}, billion operations a second by n: {text}")
     if speeds:
         assert speeds["product, cpu"][-1]["middle"] > 3 * speeds["sum, cpu"][-1]["middle"]
@@ -339,11 +340,11 @@ and others describe: any scale that overflows nothing will do.
 if __name__ == "__main__":
     fig, (left, right) = figure(10, 4.2, panels=2)
     left.set(xscale="log", yscale="log", xlabel="operations per byte", ylabel="billion operations a second")
-    for (name, found), colour, marker in zip(speeds.items(), COLOURS, "os^D"):
-        x = [n / 6 if name.startswith("product") else 1 / 12 for n in sizes]
-        low, middle, high = (np.array([one[key] for one in found]) for key in ("low", "middle", "high"))
-        left.errorbar(x, middle, [middle - low, high - middle], color=colour, marker=marker, markersize=4)
-        left.annotate(name, (x[-1], high.max()), xytext=(0, 8), textcoords="offset points", color=colour,
+    for (name, measured), colour, marker in zip(speeds.items(), COLOURS, "os^D"):
+        across = [n / 6 if name.startswith("product") else 1 / 12 for n in sizes]
+        low, middle, high = (np.array([one[key] for one in measured]) for key in ("low", "middle", "high"))
+        left.errorbar(across, middle, [middle - low, high - middle], color=colour, marker=marker, markersize=4)
+        left.annotate(name, (across[-1], high.max()), xytext=(0, 8), textcoords="offset points", color=colour,
                       ha="right" if name.startswith("product") else "left")  # fmt: skip
     left.margins(y=0.15)
     left.set_title("Few operations per byte: waiting" if speeds else "Not timed", loc="left", fontsize=11)

@@ -161,16 +161,16 @@ def ravine(make: Callable[[list], optim.Optimizer], steps: int, degrees: float =
 if __name__ == "__main__":
     setting = options()
     some = datasets.stream(0, "gradients").standard_normal((20, 5))  # (20, 5)
-    rules = [
+    rules: list[tuple[Any, Any]] = [
         (sgd_naive, partial(optim.SGD, lr=0.1)),
         (momentum_naive, partial(optim.SGD, lr=0.1, momentum=0.9)),
         (adagrad_naive, partial(optim.Adagrad, lr=0.1)),
     ]
     for naive, make in rules:
-        w, kept = np.ones(5), {}
+        here, kept = np.ones(5), dict[str, Any]()
         for g in some:
-            w = naive(w, g, kept, 0.1)
-        assert np.allclose(w, follow(make, np.ones(5), some), rtol=1e-12)
+            here = naive(here, g, kept, 0.1)
+        assert np.allclose(here, follow(make, np.ones(5), some), rtol=1e-12)
     best = 2 / (1 + 100)
     losses = ravine(partial(optim.SGD, lr=best), 50)
     assert math.isclose(losses[-1], 0.5 * (1 + 100 * 0.6**2) * (1 - best) ** (2 * 49))  # both axes keep that share
@@ -241,7 +241,7 @@ if __name__ == "__main__":
     for lr in (0.4, 0.2, 0.1):
         noise = datasets.stream(0, "noise").standard_normal((100, walkers))  # (100, walkers)
         w = minillm.zeros(walkers, dtype=minillm.float64).requires_grad_()  # (walkers,)
-        optimizer = optim.SGD([w], lr=lr)
+        optimizer: optim.Optimizer = optim.SGD([w], lr=lr)
         for one in noise:
             optimizer.zero_grad()
             (0.5 * (w * w).sum() + (minillm.tensor(one) * w).sum()).backward()
@@ -361,7 +361,7 @@ def train(
 if __name__ == "__main__":
     text = datasets.load("stdlib-en", size=20_000 if setting.fast else 100_000).train
     steps, seeds = (50, (0,)) if setting.fast else (300, (0, 1, 2))
-    grids = {
+    grids: dict[str, tuple[Any, dict[str, float], tuple[float, ...]]] = {
         "SGD": (optim.SGD, {}, (3, 10, 30)),
         "momentum": (optim.SGD, {"momentum": 0.9}, (0.3, 1, 3)),
         "Adagrad": (optim.Adagrad, {}, (0.1, 0.3, 1)),
@@ -369,8 +369,8 @@ if __name__ == "__main__":
     }
     curves: dict[str, np.ndarray] = {}
     chosen: dict[str, float] = {}
-    for name, (rule, more, grid) in grids.items():
-        tried = {lr: np.array([train(partial(rule, lr=lr, **more), text, s, steps) for s in seeds]) for lr in grid}
+    for name, (how, more, grid) in grids.items():
+        tried = {lr: np.array([train(partial(how, lr=lr, **more), text, s, steps) for s in seeds]) for lr in grid}
         chosen[name] = min(grid, key=lambda lr: tried[lr][:, -1].mean())
         curves[name] = tried[chosen[name]]
         ends = ", ".join(f"{lr:g}: {losses[:, -1].mean():.3f}" for lr, losses in tried.items())
@@ -382,8 +382,9 @@ if __name__ == "__main__":
     assert setting.fast or abs(last["Adagrad"] - last["Adam"]) < 0.5 * (last["momentum"] - last["Adam"])
     fast_adam = partial(optim.Adam, lr=0.1)  # why: three times the best fixed learning rate
     for what, warmup in (("fixed", None), ("half a cosine", 0), ("warm-up and half a cosine", steps // 10)):
-        ends = [train(fast_adam, text, s, steps, warmup)[-1] for s in seeds]
-        print(f"Adam, lr 0.1, {what}: {np.mean(ends):.3f} ({min(ends):.3f} to {max(ends):.3f})")
+        last_ones = [train(fast_adam, text, s, steps, warmup)[-1] for s in seeds]
+        spread = f"{min(last_ones):.3f} to {max(last_ones):.3f}"
+        print(f"Adam, lr 0.1, {what}: {np.mean(last_ones):.3f} ({spread})")
 
 # %% [markdown]
 r"""

@@ -148,7 +148,7 @@ def sums_of(x: np.ndarray, given: np.ndarray, k: int) -> tuple[np.ndarray, np.nd
 def k_means(x: np.ndarray, k: int, rng: np.random.Generator, steps: int = 15) -> tuple[np.ndarray, list[float]]:
     """Return k centres, which begin at k of the points, and J before each step; a centre without points stays.
 
-    why 15 steps: the later ones move a few points in a hundred.
+    The number of steps is a choice: J, which is returned for each, shows how little the last ones still gain.
     """
     centres = x[rng.permutation(len(x))[:k]].astype(np.float64)  # (k, C)
     fell = []
@@ -367,9 +367,9 @@ What we see, and what we do not
   Deerwester and others (1990) saw such a gain in retrieval on one collection of texts, and none on another.
 - *Two straight directions are too few* (they keep a hundredth of the variance); the map, which has two dimensions too,
   may bend.
-- *The order need not be the one you had in mind.* Many piles are modules: the turtle, the decimal numbers, the windows.
-  So in other files, where these words are missing, the names of the piles are right much less often. Nobody had said
-  which differences count. That is what a label says, and the next lesson is about it.
+- *The order need not be the one you had in mind.* Some piles read like modules: the turtle, the decimal numbers, the
+  windows. In other files, where such words are missing, the names of the piles are right much less often. Nobody had
+  said which differences count. That is what a label says, and the next lesson is about it.
 """
 
 # %% [markdown]
@@ -467,7 +467,7 @@ QUIZ = (
         "Why did naming the piles by their most frequent topic work worse on texts from other files?",
         (
             "These texts are longer.",
-            "Many piles had gathered texts of one module, by words that other modules do not use.",
+            "Piles gather texts that share words, and words that go with one file are missing in the others.",
             "k-means had not yet ended.",
         ),
         1,

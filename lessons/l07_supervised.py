@@ -272,8 +272,8 @@ large weights, tried on one split, made logistic regression worse.)
 With weighted words logistic regression is level with naive Bayes or a little ahead: how a text becomes a point was
 worth as much as the choice of the method. From 200 labels on it is the best of the three losses. The squared loss falls
 behind when labels are many, but some of that is our descent and not the loss: in a trial (logarithms of counts, one
-split) a third of the step size gave it four points more. On other files everyone loses about a quarter of the texts,
-and none does better than counting.
+split) a third of the step size gave it four points more. On other files everyone loses about a quarter of the texts
+or more, and none does better than counting.
 
 So simple beats clever while labels are few for the number of things to be learned, and it costs nothing to try. It is
 the line that a network has to beat, in every later figure about labels.

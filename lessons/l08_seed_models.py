@@ -225,10 +225,10 @@ if __name__ == "__main__":
     ids = minillm.tensor([[3, 1, 4, 1, 5], [3, 5, 0, 6, 5]])
     pair = [(ids[:, :-1], ids[:, 1:])]
     found = {
-        "5: train(False)": complaint(lambda: listing.train(False)),  # type: ignore[call-arg, arg-type]
+        "5: train(False)": complaint(lambda: listing.train(False)),  # type: ignore[call-arg]
         "6: train(data)": complaint(lambda: listing.train(pair, "cpu")),
         "7: loss": complaint(lambda: nn.CrossEntropyLoss()(listing(pair[0][0]), pair[0][1])),
-        "9: a text": complaint(lambda: listing("the cat")),  # type: ignore[arg-type]
+        "9: a text": complaint(lambda: listing("the cat")),
     }
     for what, error in found.items():
         print(f"defect {what}: {error}")
@@ -429,9 +429,9 @@ if __name__ == "__main__":
     fig, ax = figure()
     alone = float(np.mean(bits.pop("letters alone")))
     means = bars(ax, bits, ["#555555"] + [COLOURS[0]] * 3 + [COLOURS[1]] * len(lengths), start=2)
-    for x, text in ((means[0], "counted pairs "), (alone, "letters alone ")):
+    for x, label in ((means[0], "counted pairs "), (alone, "letters alone ")):
         ax.axvline(x, color="#333333", linewidth=1, linestyle="--")
-        ax.annotate(text, (x, -0.75), ha="right", color="#333333", fontsize=9)
+        ax.annotate(label, (x, -0.75), ha="right", color="#333333", fontsize=9)
     ax.set_ylim(len(bits) - 0.5, -1.1)
     ax.set_xlim(2, 4.3)
     ax.set_xlabel("bits per character, held-out text (the axis begins at 2)")

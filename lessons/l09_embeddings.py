@@ -338,8 +338,8 @@ if __name__ == "__main__":
     chosen = shown[[i for found in places.values() for i in found]]  # (N, middle)
     _, _, directions = np.linalg.svd(chosen - chosen.mean(axis=0), full_matrices=False)
     points = {}
-    for (name, found), colour in zip(places.items(), COLOURS):
-        flat = (shown[found] - chosen.mean(axis=0)) @ directions[:2].T  # (K, 2)
+    for (name, rows), colour in zip(places.items(), COLOURS):
+        flat = (shown[rows] - chosen.mean(axis=0)) @ directions[:2].T  # (K, 2)
         points[name] = np.round(flat, 3).tolist()
         right.plot(flat[:, 0], flat[:, 1], marker="o", markersize=5, linestyle="none", color=colour, alpha=0.7)
         right.annotate(name, (flat[:, 0].mean(), flat[:, 1].max()), xytext=(0, 7), textcoords="offset points",

@@ -59,6 +59,7 @@ $$ \mathrm{Attention}(Q, K, V) = \mathrm{softmax}\left(Q K^T / \sqrt{D}\right) V
 
 # %%
 Rows = Sequence[Sequence[float]]
+library: Any = F.scaled_dot_product_attention
 
 
 def attention_naive(q: Rows, k: Rows, v: Rows, is_causal: bool = False) -> list[list[float]]:
@@ -109,19 +110,19 @@ if __name__ == "__main__":
     t, d = 7, 4
     q, k, v = rng.standard_normal((3, t, d))  # (t, d)
     for is_causal in (False, True):
-        real = F.scaled_dot_product_attention(*map(minillm.tensor, (q, k, v)), is_causal=is_causal).numpy()  # (t, d)
+        real = library(*map(minillm.tensor, (q, k, v)), is_causal=is_causal).numpy()  # (t, d)
         assert np.allclose(real, attention_naive(q, k, v, is_causal), rtol=0, atol=1e-12)
 
     # Values that are unit vectors give the weights themselves back.
     unit = np.eye(t)  # (t, t)
-    weights = F.scaled_dot_product_attention(*map(minillm.tensor, (q, k, unit)), is_causal=True).numpy()  # (t, t)
+    weights = library(*map(minillm.tensor, (q, k, unit)), is_causal=True).numpy()  # (t, t)
     print(np.array2string(weights, precision=2, suppress_small=True))
     assert np.allclose(weights.sum(axis=-1), 1) and not np.triu(weights, 1).any()
 
     # What the mask is for: whatever comes later, the past stays as it was, to the last digit.
     later_k, later_v = k.copy(), v.copy()
     later_k[4:], later_v[4:] = 100 * rng.standard_normal((2, t - 4, d))
-    changed = F.scaled_dot_product_attention(*map(minillm.tensor, (q, later_k, later_v)), is_causal=True).numpy()
+    changed = library(*map(minillm.tensor, (q, later_k, later_v)), is_causal=True).numpy()
     assert (changed[:4] == real[:4]).all() and not np.allclose(changed[4:], real[4:])
     print("equal to the naive version; the weights sum to 1; the future does not change the past")
 
@@ -139,7 +140,7 @@ before me". (The first Transformer used fixed sine waves for p; its authors foun
 # %%
 if __name__ == "__main__":
     order = np.array([3, 0, 5, 1, 6, 4, 2])  # (t,)
-    again = F.scaled_dot_product_attention(*map(minillm.tensor, (q[-1:], k[order], v[order]))).numpy()  # (1, d)
+    again = library(*map(minillm.tensor, (q[-1:], k[order], v[order]))).numpy()  # (1, d)
     assert np.allclose(again[0], real[-1], rtol=0, atol=1e-12)
     print("the past in another order: the same answer")
 

@@ -384,7 +384,7 @@ class PlainBlock(Block):
 
 def without(part: str, config: GPTConfig) -> GPT:
     """Return a fresh GPT that lacks "positions", "norms" or "residuals"; the whole one for ""."""
-    model = GPT(config)
+    model: Any = GPT(config)
     if part == "positions":
         nn.init.zeros_(model.positions.weight)
         model.positions.weight.requires_grad_(False)
@@ -409,7 +409,7 @@ if __name__ == "__main__":
     floor = World(languages=("en",)).floor.bits_per_character
     ladder = WittenBell(7).fit(corpus.train).bits(text)  # (8,)
     steps, size = (15, {"n_layer": 2, "n_embd": 32}) if setting.fast else (200, {"n_layer": 3, "n_embd": 64})
-    config = GPTConfig(tokenizer.vocab_size, block_size=48, n_head=4, **size)
+    config = GPTConfig.from_dict({"vocab_size": tokenizer.vocab_size, "block_size": 48, "n_head": 4, **size})
     bits = {f"{n}-gram": [float(ladder[n])] for n in (3, 5, 7)}
     for part in ("", "positions", "norms", "residuals"):
         found = []

@@ -390,8 +390,8 @@ def few_labels(
 if __name__ == "__main__":
     setting = options()
     # why 300,000 characters and 512 tokens: the town has few words, and they come up again soon
-    text = datasets.load("microworld", size=30_000 if setting.fast else 300_000)
-    tokens = preprocess(text, 300 if setting.fast else 512)
+    stories = datasets.load("microworld", size=30_000 if setting.fast else 300_000)
+    tokens = preprocess(stories, 300 if setting.fast else 512)
     corpus = datasets.load("microworld-topics")
     print(corpus.card)
     print(*(f"{corpus.labels[y]}: {t}" for t, y in corpus.train[:2]), sep="\n")

@@ -2,7 +2,8 @@
 
 A model here is anything that maps ids (B, T) to logits (B, T, V) and says how long a context it can read
 (``model.config.block_size``). With a key/value cache (``model.make_cache(batch_size)``, then ``model(ids,
-cache=cache)``) each new token costs one step instead of a pass over the whole text; the logits are the same.
+cache=cache)``) each new token costs one step instead of a pass over the whole text; the logits are the same. A cache
+may also have ``step(ids)``, arrays (B,) to (B, V): the same for one token a row on the CPU, without making tensors.
 """
 
 from __future__ import annotations

@@ -21,6 +21,9 @@ class Case(NamedTuple):
     place: int
 
 
+library: Any = F.scaled_dot_product_attention
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Two texts of T positions, and one of the positions."""
@@ -80,7 +83,7 @@ def future_does_not_change_the_past(answer: Any, case: Case) -> None:
     mask = minillm.tensor(shaped(answer.causal_mask(t, t), (t, t)))
 
     def run(k: np.ndarray, v: np.ndarray) -> np.ndarray:
-        return F.scaled_dot_product_attention(*map(minillm.tensor, (q, k, v)), attn_mask=mask).numpy()
+        return library(*map(minillm.tensor, (q, k, v)), attn_mask=mask).numpy()
 
     before, after = run(k, v), run(*(changed(x, place) for x in (k, v)))
     assert np.allclose(before[:, : place + 1], after[:, : place + 1], rtol=0, atol=1e-9), "the past has changed"
@@ -112,7 +115,7 @@ def attention_keeps_the_past(answer: Any, case: Case) -> None:
 def attention_equals_the_library(answer: Any, case: tuple[Case, np.ndarray]) -> None:
     """Any mask, rows that hide everything among them."""
     (q, k, v, _), mask = case
-    wanted = F.scaled_dot_product_attention(*map(minillm.tensor, (q, k, v)), attn_mask=minillm.tensor(mask)).numpy()
+    wanted = library(*map(minillm.tensor, (q, k, v)), attn_mask=minillm.tensor(mask)).numpy()
     with np.errstate(all="ignore"):
         found = shaped(answer.attention(q, k, v, mask), wanted.shape)
     assert np.allclose(found, wanted, rtol=0, atol=1e-9), f"expected {wanted.tolist()}, got {found.tolist()}"

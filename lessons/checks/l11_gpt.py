@@ -66,7 +66,8 @@ def new_positions_see_the_past(answer: Any, case: tuple[np.ndarray, int]) -> Non
        "positions go on where the past ends; each block has keys and values of its own", text=texts())  # fmt: skip
 def cached_equals_uncached(answer: Any, text: Text) -> None:
     """Piece by piece and all at once."""
-    model, past, found = a_gpt(), [], []
+    past: list[Any] = []
+    model, found = a_gpt(), []
     with minillm.no_grad():
         for piece in np.split(text.ids, text.cuts, axis=1):
             logits, past = answer.forward_cached(model, piece, past)
@@ -113,7 +114,7 @@ class Counter(nn.Module):
        text=texts(), n=st.integers(1, 4))  # fmt: skip
 def writing_is_greedy(answer: Any, text: Text, n: int) -> None:
     """Each token is the argmax of the uncached logits; T + n - 1 positions are computed."""
-    model = a_gpt()
+    model: Any = a_gpt()
     start = text.ids[:, : CONFIG.block_size - n + 1]
     model.tokens = Counter(model.tokens)
     found = np.asarray(answer.write(model, start.copy(), n))

@@ -38,7 +38,8 @@ def forward_cached(model: Any, ids: np.ndarray, past: Past) -> tuple[minillm.Ten
 
 def write(model: Any, ids: np.ndarray, n: int) -> np.ndarray:
     """Return ids continued by the likeliest tokens."""
-    new, past = ids, []
+    past: list[Any] = []
+    new = ids
     with minillm.no_grad():
         for _ in range(n):
             logits, past = forward_cached(model, new, past)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Trial:
     score: float
 
 
-def grid(choices: dict[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def grid(choices: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Return every combination of the choices.
 
     >>> grid({"lr": [1, 2], "width": [8]})
