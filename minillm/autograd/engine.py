@@ -105,7 +105,7 @@ def _place(x: Variable) -> tuple[int, int]:
 
 def _call_backward(node: Context, dys: list[Any]) -> tuple:
     with node.backend.errstate():
-        dxs = node.function.backward(node, *dys)
+        dxs = (node.kernel or node.function).backward(node, *dys)
     if type(dxs) is not tuple:
         dxs = (dxs,)
     if len(dxs) != len(node.edges):

@@ -65,6 +65,7 @@ class Context:
     """
 
     final = False
+    kernel: Any = None  # the backend's own version of the op, if it made the result; see ``Backend.kernels``
 
     backend: Backend
     xp: Any
@@ -181,8 +182,15 @@ class Function:
             raise TypeError(f"{cls.__name__}: expected at least one Tensor, got {[type(x).__name__ for x in inputs]}")
         recorded = cls.differentiable and modes.grad_enabled and True in needs
         ctx = Context(cls, backend, tuple(needs) if recorded else (False,) * len(needs))
+        results = NotImplemented
         with backend.errstate():
-            results = cls.forward(ctx, *arrays, **options)
+            kernel = backend.kernels.get(cls.__name__)
+            if kernel is not None:
+                results = kernel.forward(ctx, *arrays, **options)
+            if results is NotImplemented:
+                results = cls.forward(ctx, *arrays, **options)
+            else:
+                ctx.kernel = kernel
         several = type(results) is tuple
         if not several:
             results = (results,)

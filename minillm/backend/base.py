@@ -25,11 +25,15 @@ class Backend:
         xp: the array module, with NumPy's names.
         array_type: the class of its arrays; the backend of an array is looked up by it.
         device: the device as PyTorch names it.
+        kernels: faster versions of ops, by the name of the ``Function``: a class with the same ``forward`` and
+            ``backward``. Its ``forward`` returns ``NotImplemented`` for what it cannot do, and the ``Function`` does
+            it. Without any of them everything works, slower; the tests compare each with its ``Function``.
     """
 
     xp: Any
     array_type: type
     device: device
+    kernels: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
