@@ -182,7 +182,7 @@ class Function:
             raise TypeError(f"{cls.__name__}: expected at least one Tensor, got {[type(x).__name__ for x in inputs]}")
         recorded = cls.differentiable and modes.grad_enabled and True in needs
         ctx = Context(cls, backend, tuple(needs) if recorded else (False,) * len(needs))
-        results = NotImplemented
+        results: Any = NotImplemented
         with backend.errstate():
             kernel = backend.kernels.get(cls.__name__)
             if kernel is not None:

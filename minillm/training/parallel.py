@@ -1,8 +1,10 @@
-"""Several threads train one model: each does the forward and backward pass of its share of a batch.
+"""Several workers train one model: each does the forward and backward pass of its share of a batch.
 
-A chain of NumPy calls leaves one core idle whenever BLAS is not at work. Two threads with one BLAS thread each keep
+A chain of NumPy calls leaves one core idle whenever BLAS is not at work. Two workers with one BLAS thread each keep
 both busy. All of them see the same weights (their models are copies that share the parameters' memory), each
 collects its own gradients, and the sum of the shares, in a fixed order, is the gradient of the batch.
+
+Workers are threads at first; ``start_processes`` makes them processes, where a run is long enough to pay for it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import contextlib
 import copy
 import functools
 import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,8 +24,10 @@ import numpy as np
 from minillm.autograd import detect_anomaly, is_anomaly_enabled
 from minillm.backend.random import lane
 from minillm.nn.parameter import Parameter
+from minillm.tensor import Tensor
+from minillm.training.processes import Process, Shared
 
-__all__ = ["Workers", "default_workers", "split_rows"]
+__all__ = ["Workers", "default_workers", "share_of_gradients", "split_rows"]
 
 
 def default_workers() -> int:
@@ -65,6 +71,8 @@ class Workers:
         self.task = task
         self.models = [model, *(replica(model) for _ in range(count - 1))]
         self._pool: ThreadPoolExecutor | None = None
+        self._weights: Shared | None = None
+        self._processes: list[Process] = []
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -77,6 +85,44 @@ class Workers:
                 yield
             finally:
                 self._pool = None
+                self.stop_processes()
+
+    def start_processes(self) -> None:
+        """Let processes take the place of the threads, as soon as they have started; the results stay the same.
+
+        Nothing happens where that cannot be: outside ``running()``, on Windows, with a model that has buffers, or with
+        a model or task that cannot be sent to another process. Then threads go on.
+        """
+        model = self.models[0]
+        parameters = list(model.parameters())
+        if self._pool is None or self._processes or sys.platform == "win32" or any(True for _ in model.buffers()):
+            return
+        self._weights = Shared(parameters)
+        self._move_weights()
+        try:
+            for i in range(1, len(self.models)):
+                self._processes.append(Process(i, model, self.task, self._weights))
+        except Exception:  # what cannot be pickled says so in many ways
+            self.stop_processes()
+
+    def stop_processes(self) -> None:
+        """Go back to threads, and to weights that are in nobody else's memory."""
+        for process in self._processes:
+            process.close()
+        self._processes = []
+        if self._weights is not None:
+            for p in self.models[0].parameters():
+                p.array = p.array.copy()
+            self._weights.close()
+            self._weights = None
+
+    def _move_weights(self) -> None:
+        """Let the parameters be views of the shared memory, also where somebody gave one another array."""
+        assert self._weights is not None
+        for p, array in zip(self.models[0].parameters(), self._weights.arrays, strict=True):
+            if p.array is not array:
+                array[...] = p.array
+                p.array = array
 
     def gradients(self, batches: Sequence[Any], counts: Sequence[int]) -> float:
         """Put the gradient of the mean loss over all predictions of some batches into ``.grad``; return that loss.
@@ -88,14 +134,56 @@ class Workers:
         total = sum(counts)
         used = [b for b, n in zip(batches, counts, strict=True) if n]
         if self._pool is None:
-            return self._backward(0, used, total)
-        self._follow()
+            return share_of_gradients(self.models[0], self.task, 0, used, total)
         shares = [self.task.split(batch, len(self.models)) for batch in used]
         mine = [[s[i] for s in shares if i < len(s)] for i in range(len(self.models))]
         with single_blas_thread():
-            means = self.map(lambda i: self._backward(i, mine[i], total), range(len(self.models)))
-        self._add_up()
-        return sum(means)
+            return sum(self._with_processes(mine, total) or self._with_threads(mine, total))
+
+    def _with_threads(self, mine: Sequence[Sequence[Any]], total: int) -> list[float]:
+        """Return the part of each worker in the mean loss; their gradients are added up."""
+        self._follow()
+        means = self.map(
+            lambda i: share_of_gradients(self.models[i], self.task, i, mine[i], total), range(len(self.models))
+        )
+        self._add_up([_gradients(m) for m in self.models[1:]])
+        return means
+
+    def _with_processes(self, mine: Sequence[Sequence[Any]], total: int) -> list[float] | None:
+        """Do the same, each worker in its own process; ``None`` if the processes are not there (any more)."""
+        try:
+            if not self._processes or not all(p.is_ready() for p in self._processes):
+                return None
+        except (RuntimeError, EOFError, ConnectionError):  # a class that only the first process has, for example
+            self.stop_processes()
+            return None
+        self._move_weights()
+        means, gradients, lost = [0.0] * len(mine), [], []
+        error: BaseException | None = None
+        try:
+            for process, share in zip(self._processes, mine[1:], strict=True):
+                process.begin(share, total, self.models[0])
+            means[0] = share_of_gradients(self.models[0], self.task, 0, mine[0], total)
+        finally:
+            for process in self._processes:  # all of them, so that none has an answer left for the next step
+                try:
+                    means[process.number], found = process.result()
+                    gradients.append(found)
+                except (EOFError, ConnectionError):
+                    lost.append(process.number)
+                except Exception as raised:
+                    error = raised
+        if error is not None:
+            raise error
+        if lost:
+            warnings.warn("a process that trained along has ended; threads take its place", stacklevel=5)
+            self.stop_processes()
+            self._follow()
+            for i in lost:
+                means[i] = share_of_gradients(self.models[i], self.task, i, mine[i], total)
+                gradients.append(_gradients(self.models[i]))
+        self._add_up(gradients)
+        return means
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """Return the function's results for each item, one thread an item; the first is done by this thread."""
@@ -132,18 +220,6 @@ class Workers:
 
         self.map(work, parts)
 
-    def _backward(self, worker: int, batches: Sequence[Any], total: int) -> float:
-        model, mean = self.models[worker], 0.0
-        with lane(worker):
-            for batch in batches:
-                n = self.task.count(batch)
-                if n:
-                    # Weighted by the number of predictions: the mean over all of them, not the mean of means.
-                    loss = self.task.loss(model, batch) * (n / total)
-                    loss.backward()
-                    mean += loss.item()
-        return mean
-
     def _follow(self) -> None:
         """Let the copies follow what the owner of the model did to it between two steps."""
         original = self.models[0]
@@ -152,20 +228,38 @@ class Workers:
             for p, twin in zip(original.parameters(), copied.parameters(), strict=True):
                 twin.array, twin.requires_grad, twin.grad = p.array, p.requires_grad, None
 
-    def _add_up(self) -> None:
-        """Add the gradients of all threads into the model's own, each thread a part of the parameters."""
-        groups = list(zip(*(list(m.parameters()) for m in self.models), strict=True))
+    def _add_up(self, others: Sequence[Sequence[np.ndarray | None]]) -> None:
+        """Add the gradients of the other workers to the model's own, each thread a part of the parameters."""
+        groups = list(zip(self.models[0].parameters(), *others, strict=True))
 
         def add(part: int) -> None:
-            for p, *twins in groups[part :: len(self.models)]:
-                for twin in twins:
-                    if twin.grad is not None:
+            for p, *gradients in groups[part :: len(self.models)]:
+                for g in gradients:
+                    if g is not None:
                         if p.grad is None:
-                            p.grad = twin.grad
+                            p.grad = Tensor._wrap(g.copy())
                         else:
-                            p.grad.array += twin.grad.array
+                            p.grad.array += g
 
         self.map(add, range(len(self.models)))
+
+
+def _gradients(model: Any) -> list[np.ndarray | None]:
+    return [None if p.grad is None else p.grad.array for p in model.parameters()]
+
+
+def share_of_gradients(model: Any, task: Any, worker: int, batches: Sequence[Any], total: int) -> float:
+    """Add the gradients of a worker's share to ``.grad``; return its part in the mean loss of ``total`` predictions."""
+    mean = 0.0
+    with lane(worker):
+        for batch in batches:
+            n = task.count(batch)
+            if n:
+                # Weighted by the number of predictions: the mean over all of them, not the mean of means.
+                loss = task.loss(model, batch) * (n / total)
+                loss.backward()
+                mean += loss.item()
+    return mean
 
 
 @functools.cache

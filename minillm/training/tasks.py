@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -35,8 +36,9 @@ class Task(Protocol):
     def sample(self, model: Any) -> str | None:
         """Return something to read that shows what the model can do now, or ``None``."""
 
-    # ``split(batch, n)``, if a task has it, returns n shares of a batch for n threads: the mean loss of the batch must
-    # be the mean over the predictions of all shares. Without it, one thread does the work.
+    # ``split(batch, n)``, if a task has it, returns n shares of a batch for n workers: the mean loss of the batch must
+    # be the mean over the predictions of all shares. Without it, one thread does the work. ``without_data()``, if a
+    # task has it, returns what is sent to another process: a task that can ``count`` and ``loss``, and needs no more.
 
 
 def evaluate_language(
@@ -115,6 +117,13 @@ class LanguageTask:
         """Return n shares of a batch, by rows."""
         return split_rows(batch, n)
 
+    def without_data(self) -> LanguageTask:
+        """Return a copy for another process, which gets its batches sent."""
+        task = copy.copy(self)
+        task.train = task.validation = np.zeros(0, dtype=np.int64)
+        task.sampler = None
+        return task
+
     def loss(self, model: Any, batch: tuple[np.ndarray, np.ndarray]) -> Tensor:
         """Return the mean loss in nats per token."""
         return _token_loss(model, *batch)
@@ -175,6 +184,12 @@ class ClassificationTask:
     def split(self, batch: tuple[np.ndarray, np.ndarray, np.ndarray], n: int) -> list[Any]:
         """Return n shares of a batch, by rows."""
         return split_rows(batch, n)
+
+    def without_data(self) -> ClassificationTask:
+        """Return a copy for another process, which gets its batches sent."""
+        task = copy.copy(self)
+        task.train, task.validation = [], []
+        return task
 
     def loss(self, model: Any, batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Tensor:
         """Return the mean loss in nats per text."""

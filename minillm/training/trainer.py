@@ -35,6 +35,9 @@ from minillm.training.tasks import Task
 
 __all__ = ["NonFiniteLoss", "Trainer"]
 
+PROCESSES_PAY = 15.0
+"""Seconds left to train above which processes take over from threads: each takes about a second to start."""
+
 
 class NonFiniteLoss(RuntimeError):
     """The loss, the gradient or a weight became NaN or infinite; what is saved is from before it."""
@@ -129,6 +132,8 @@ class Trainer:
                 # holds.
                 if due or self.step == first + 20:
                     self._fit_steps_to_time(first)
+                if self.step == first + 20 and self._seconds_left(first) > PROCESSES_PAY:
+                    self.workers.start_processes()
                 bar.update(self.step, self.total_steps, loss, predictions)
                 if self._stop_signal is not None:
                     self._save(is_best=False)
@@ -202,11 +207,15 @@ class Trainer:
         """With a time budget, set ``total_steps`` so that the rest fits what is left, at the speed measured so far."""
         if self.config.minutes is None:
             return
-        elapsed = time.perf_counter() - self._started
+        left = self.config.minutes * 60 - (time.perf_counter() - self._started)
+        self.total_steps = min(self.config.steps, self.step + max(0, int(left / self._seconds_a_step(first))))
+
+    def _seconds_a_step(self, first: int) -> float:
         # Evaluations and checkpoints take their share: the whole time a step, not the training time alone.
-        a_step = max(elapsed - self.seconds, 1e-9) / max(1, self.step - first)
-        left = self.config.minutes * 60 - elapsed
-        self.total_steps = min(self.config.steps, self.step + max(0, int(left / a_step)))
+        return max(time.perf_counter() - self._started - self.seconds, 1e-9) / max(1, self.step - first)
+
+    def _seconds_left(self, first: int) -> float:
+        return self._seconds_a_step(first) * (self.total_steps - self.step)
 
     def _evaluated(self) -> bool:
         return any(r["step"] == self.step and "val_loss" in r for r in self.history[-2:])
