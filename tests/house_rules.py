@@ -48,7 +48,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "cupyx": {"backend"},
     "matplotlib": {"training", "lessons"},
     "safetensors": {"serialization", "training", "lessons"},
-    "threadpoolctl": {"training"},
+    "threadpoolctl": {"backend"},
     "tqdm": {"training", "lessons"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},

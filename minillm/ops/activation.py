@@ -17,7 +17,7 @@ from minillm.ops import inplace as in_place
 from minillm.ops.arithmetic import mul
 from minillm.ops.elementary import sigmoid
 from minillm.ops.joining import chunk
-from minillm.ops.rows import tiles, working
+from minillm.ops.rows import in_tiles, multiply, working
 from minillm.tensor import Tensor
 
 __all__ = [
@@ -48,8 +48,11 @@ class Pointwise(Function):
         flat = working(x).reshape(-1)
         y = ctx.xp.empty_like(flat)
         slope = ctx.xp.empty_like(flat) if ctx.needs_input_grad[0] else None
-        for part in tiles(ctx.backend, flat.size):
+
+        def tile(part: slice) -> None:
             cls.kernel(ctx, flat[part], y[part], None if slope is None else slope[part], **settings)
+
+        in_tiles(ctx.backend, (flat.size, 1), tile)
         ctx.save_for_backward(slope)
         return y.reshape(x.shape).astype(x.dtype, copy=False)
 
@@ -57,7 +60,7 @@ class Pointwise(Function):
     def backward(ctx: Any, dy: Array) -> Array:
         (slope,) = ctx.saved_arrays
         slope = slope.reshape(dy.shape)
-        return ctx.xp.multiply(dy, slope, out=slope if ctx.final and slope.dtype == dy.dtype else None)
+        return multiply(ctx.backend, dy, slope, out=slope if ctx.final and slope.dtype == dy.dtype else None)
 
 
 def activate(function: type[Function], input: Tensor, inplace: bool = False, **settings: Any) -> Tensor:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from minillm.autograd import Function
-from minillm.backend import Array
+from minillm.backend import Array, threads
 from minillm.backend.device import is_floating
 from minillm.ops.common import unbroadcast
 from minillm.ops.embedding import dropout_noise
-from minillm.ops.rows import TILE, row_dot, row_max, row_sum, working
+from minillm.ops.rows import row_dot, row_max, row_sum, working
 from minillm.ops.shape import reshape, unsqueeze
 from minillm.tensor import Tensor
 
@@ -20,6 +20,12 @@ __all__ = ["scaled_dot_product_attention"]
 
 QUERY_TILE = 64
 """Queries of a tile. A causal tile never looks at the keys past its last query."""
+
+TILE = 1 << 17
+"""Weights of a tile at most: half a megabyte of float32."""
+
+SHARE_FROM = 1 << 17
+"""Weights from which several threads share the tiles."""
 
 RECOMPUTE_ABOVE = 1 << 24
 """Weights (64 MB of float32) above which they are not kept for the backward pass but computed again."""
@@ -61,10 +67,14 @@ class Attention(Function):
             y[...] = 0
         needed = any(ctx.needs_input_grad)
         ctx.recompute = math.prod(batch) * T * S * (0.5 if causal else 1) > RECOMPUTE_ABOVE
-        saved: list[Array] = []
-        for tile in ctx.tiles:
-            part, a, b, end = tile
-            e = Attention.scores(ctx, q, k, bias, tile)
+        saved: list[Any] = [None] * (3 * len(ctx.tiles))
+        if dropout:  # drawn in order, whichever thread will need them
+            shapes = [(*q[part].shape[:-2], b - a, end) for part, a, b, end in ctx.tiles]
+            saved[2::3] = [dropout_noise(ctx, shape, q.dtype, dropout) for shape in shapes]
+
+        def tile(i: int) -> None:
+            part, a, b, end = ctx.tiles[i]
+            e = Attention.scores(ctx, q, k, bias, ctx.tiles[i])
             m = row_max(ctx.backend, e)
             if bias is not None:
                 m = xp.where(m == -math.inf, 0, m)  # a query that may see no key
@@ -74,12 +84,14 @@ class Attention(Function):
             if bias is not None:
                 r = xp.where(r == 0, 1, r)
             xp.reciprocal(r, out=r)
-            noise = dropout_noise(ctx, e.shape, e.dtype, dropout) if dropout else None
+            noise = saved[3 * i + 2]
             y_part = y[part, ..., a:b, :]
             ctx.backend.matmul(e if noise is None else e * noise, v[part, ..., :end, :], out=y_part)
             y_part *= r
             if needed:
-                saved += [m if ctx.recompute else e, r, noise]
+                saved[3 * i : 3 * i + 2] = m if ctx.recompute else e, r
+
+        threads.share(tile, range(len(ctx.tiles)))
         if needed:
             ctx.save_for_backward(q, k, v, bias, y, *saved)
         return y.reshape(y.shape[y.ndim - max(len(s) for s in ctx.shapes if s is not None) :]).astype(dtype, copy=False)
@@ -103,12 +115,12 @@ class Attention(Function):
         dbias = xp.zeros((*batch, q.shape[-2], k.shape[-2]), dtype=q.dtype) if ctx.needs_input_grad[3] else None
         if not ctx.tiles:
             dq[...], dk[...], dv[...] = 0, 0, 0
-        # From the last queries to the first: in a causal pass the last ones see the most keys.
-        for i in reversed(range(len(ctx.tiles))):
-            part, a, b, end = tile = ctx.tiles[i]
+
+        def tile(i: int) -> None:
+            part, a, b, end = ctx.tiles[i]
             e, r, noise = saved[3 * i : 3 * i + 3]
             if ctx.recompute:
-                e = xp.exp(Attention.scores(ctx, q, k, bias, tile) - e)
+                e = xp.exp(Attention.scores(ctx, q, k, bias, ctx.tiles[i]) - e)
             dy_part = dy[part, ..., a:b, :] * r
             ds = matmul(dy_part, v[part, ..., :end, :].swapaxes(-1, -2))
             if noise is not None:
@@ -126,6 +138,13 @@ class Attention(Function):
                     total[part, ..., end:, :] = 0
                 else:
                     total[part, ..., :end, :] += matmul(left, right)
+
+        def rows(first: int) -> None:
+            # From the last queries to the first: in a causal pass the last ones see the most keys.
+            for i in reversed(range(first, first + ctx.queries)):
+                tile(i)
+
+        threads.share(rows, range(0, len(ctx.tiles), ctx.queries or 1))
         dq *= ctx.scale
         grads = (dq, dk, dv, dbias)
         return tuple(None if g is None else unbroadcast(g, s) for g, s in zip(grads, ctx.shapes))
@@ -142,13 +161,21 @@ def _tile(ctx: Any, T: int) -> int:
 
 
 def _tiles(ctx: Any, batch: tuple[int, ...], T: int, S: int, causal: bool) -> list[tuple[slice, int, int, int]]:
-    """Return (part of the first axis, first query, past the last query, number of keys) of every tile."""
-    if not math.prod(batch) * T * S:
+    """Return (part of the first axis, first query, past the last query, number of keys) of every tile.
+
+    ``ctx.queries`` is how many tiles, one after the other, belong to one part of the first axis.
+    """
+    ctx.queries = 0
+    size = math.prod(batch) * T * S
+    if not size:
         return []
-    rows = _tile(ctx, T)
-    step = max(1, TILE // (math.prod(batch[1:]) * rows * S)) if ctx.backend.name == "cpu" else batch[0]
+    rows, step = _tile(ctx, T), batch[0]
+    if ctx.backend.name == "cpu":
+        n = threads.available() if size >= SHARE_FROM else 1
+        step = max(1, min(TILE // (math.prod(batch[1:]) * rows * S), -(-batch[0] // n)))
     parts = [slice(i, min(i + step, batch[0])) for i in range(0, batch[0], step)]
     queries = [(a, min(a + rows, T)) for a in range(0, T, rows)]
+    ctx.queries = len(queries)
     return [(part, a, b, min(b, S) if causal else S) for part in parts for a, b in queries]
 
 

@@ -9,7 +9,7 @@ from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.backend.device import is_floating
 from minillm.ops.common import cast
-from minillm.ops.rows import row_dot, row_max, row_sum, tiles, working
+from minillm.ops.rows import in_tiles, row_dot, row_max, row_sum, working
 from minillm.ops.shape import movedim, reshape
 from minillm.tensor import Tensor
 
@@ -31,11 +31,15 @@ def _exponentials(ctx: Any, x: Array, keep: bool) -> tuple[Array | None, Array, 
     """
     m, z = ctx.xp.empty((2, x.shape[0], 1), dtype=x.dtype)
     e = ctx.xp.empty_like(x) if keep else None
-    for part in tiles(ctx.backend, *x.shape):
+
+    def tile(part: slice) -> None:
         m[part] = row_max(ctx.backend, x[part])
         e_part = ctx.xp.subtract(x[part], m[part], out=None if e is None else e[part])
         ctx.xp.exp(e_part, out=e_part)
         z[part] = row_sum(ctx.backend, e_part)
+
+    if x.size:
+        in_tiles(ctx.backend, x.shape, tile)
     return e, m, z
 
 
@@ -86,7 +90,13 @@ class CrossEntropy(Function):
         if smoothing:
             at_all = counted * dl * (smoothing / classes)
             mass = at_target + at_all * (classes if weight is None else weight.sum())
-        dx = ctx.xp.multiply(e, mass[:, None] / z, out=e if ctx.final else None)
+        dx = e if ctx.final else ctx.xp.empty_like(e)
+        factors = mass[:, None] / z
+
+        def tile(part: slice) -> None:
+            ctx.xp.multiply(e[part], factors[part], out=dx[part])
+
+        in_tiles(ctx.backend, e.shape, tile)
         dx[ctx.xp.arange(len(dx)), target] -= at_target
         if smoothing:
             dx -= at_all[:, None] if weight is None else at_all[:, None] * weight
@@ -103,9 +113,12 @@ class SoftCrossEntropy(Function):
         e, m, z = _exponentials(ctx, x, keep=ctx.needs_input_grad[0])
         ctx.save_for_backward(e, z, x if ctx.needs_input_grad[1] else None, m, q, weight)
         loss = ctx.xp.empty_like(m)
-        for part in tiles(ctx.backend, *x.shape):
+
+        def tile(part: slice) -> None:
             q_part = SoftCrossEntropy.target(ctx, q[part], weight)
             loss[part] = row_dot(ctx.backend, q_part, ctx.xp.log(z[part]) - (x[part] - m[part]))
+
+        in_tiles(ctx.backend, x.shape, tile)
         return _reduced(loss[:, 0], len(x), reduction).astype(dtype, copy=False)
 
     @staticmethod

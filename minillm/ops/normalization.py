@@ -14,7 +14,7 @@ from minillm.backend import Array
 from minillm.backend.device import is_floating
 from minillm.ops.arithmetic import clamp, div
 from minillm.ops.reduction import norm
-from minillm.ops.rows import as_rows, column_sum, row_dot, row_sum, tiles, working
+from minillm.ops.rows import as_rows, column_sum, in_order, in_tiles, row_dot, row_sum, working
 from minillm.tensor import Tensor
 
 __all__ = ["layer_norm", "normalize", "rms_norm"]
@@ -40,7 +40,8 @@ class LayerNorm(Function):
         rows = as_rows(working(x), width)
         h, y = xp.empty_like(rows), xp.empty_like(rows)
         r = xp.empty((len(rows), 1), dtype=rows.dtype)
-        for part in tiles(backend, *rows.shape):
+
+        def tile(part: slice) -> None:
             # Two passes: E[x^2] - E[x]^2 would lose everything for rows such as 1e6 .. 1e6 + 3 in float32.
             xp.subtract(rows[part], row_sum(backend, rows[part]) / width, out=h[part])
             r[part] = 1 / xp.sqrt(row_dot(backend, h[part], h[part]) / width + eps)
@@ -51,6 +52,8 @@ class LayerNorm(Function):
                 xp.multiply(h[part], w.reshape(-1), out=y[part])
             if b is not None:
                 y[part] += b.reshape(-1)
+
+        in_tiles(backend, rows.shape, tile)
         ctx.save_for_backward(h, r, w)
         ctx.shape = None if w is None and b is None else (w if w is not None else b).shape
         return y.reshape(x.shape).astype(x.dtype, copy=False)
@@ -64,22 +67,26 @@ class LayerNorm(Function):
         dy = as_rows(working(dy), width)
         scale = xp.ones(width, dtype=h.dtype) if w is None else working(w).reshape(-1)
         dx = (h if ctx.final else xp.empty_like(h)) if needs_x else None
-        dw = xp.zeros(width, dtype=h.dtype) if needs_w else None
-        for part in tiles(backend, *h.shape):
+        sums: dict[int, Array] = {}  # of dy h in each tile
+
+        def tile(part: slice) -> None:
             product = dy[part] * h[part]
             if needs_w:
-                dw += column_sum(backend, product)
+                sums[part.start] = column_sum(backend, product)
             if needs_x:
                 # mean(g) and mean(g h) as products with w: g = dy w is needed only once, below.
-                mean_g, mean_gh = (dy[part] @ scale)[:, None] / width, (product @ scale)[:, None] / width
+                mean_g = (dy[part] @ scale)[:, None] / width
+                mean_gh = (product @ scale)[:, None] / width
                 xp.multiply(dy[part], scale, out=product)
                 product -= mean_g
                 d = xp.multiply(h[part], mean_gh, out=dx[part])
                 xp.subtract(product, d, out=d)
                 d *= r[part]
+
+        in_tiles(backend, h.shape, tile)
         return (
             dx.reshape(shape) if needs_x else None,
-            dw.reshape(ctx.shape) if needs_w else None,
+            in_order(sums, scale).reshape(ctx.shape) if needs_w else None,
             column_sum(backend, dy).reshape(ctx.shape) if needs_b else None,
         )
 
@@ -152,11 +159,14 @@ class RMSNorm(Function):
         h = xp.empty_like(rows)
         y = h if w is None else xp.empty_like(rows)
         r = xp.empty((len(rows), 1), dtype=rows.dtype)
-        for part in tiles(backend, *rows.shape):
+
+        def tile(part: slice) -> None:
             r[part] = 1 / xp.sqrt(row_dot(backend, rows[part], rows[part]) / width + eps)
             xp.multiply(rows[part], r[part], out=h[part])
             if w is not None:
                 xp.multiply(h[part], w.reshape(-1), out=y[part])
+
+        in_tiles(backend, rows.shape, tile)
         ctx.save_for_backward(h, r, w)
         return y.reshape(x.shape).astype(x.dtype, copy=False)
 
@@ -170,18 +180,21 @@ class RMSNorm(Function):
         scale = xp.ones(width, dtype=h.dtype) if w is None else working(w).reshape(-1)
         # Trap: without w the result was h itself, which others may hold.
         dx = (h if ctx.final and w is not None else xp.empty_like(h)) if needs_x else None
-        dw = xp.zeros(width, dtype=h.dtype) if needs_w else None
-        for part in tiles(backend, *h.shape):
+        sums: dict[int, Array] = {}  # of dy h in each tile
+
+        def tile(part: slice) -> None:
             product = dy[part] * h[part]
             if needs_w:
-                dw += column_sum(backend, product)
+                sums[part.start] = column_sum(backend, product)
             if needs_x:
                 mean_gh = (product @ scale)[:, None] / width
                 xp.multiply(dy[part], scale, out=product)
                 d = xp.multiply(h[part], mean_gh, out=dx[part])
                 xp.subtract(product, d, out=d)
                 d *= r[part]
-        return dx.reshape(shape) if needs_x else None, dw.reshape(w.shape) if needs_w else None
+
+        in_tiles(backend, h.shape, tile)
+        return dx.reshape(shape) if needs_x else None, in_order(sums, scale).reshape(w.shape) if needs_w else None
 
 
 def rms_norm(

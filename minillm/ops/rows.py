@@ -7,23 +7,53 @@ other finds its numbers in the processor's cache: GELU on 2048 x 1536 float32 ta
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 
-from minillm.backend import Array, Backend
+from minillm.backend import Array, Backend, threads
 
-TILE = 1 << 17
-"""Elements of a tile: half a megabyte of float32. Tiles under 8 K are two to three times as slow."""
+TILE = 1 << 18
+"""Elements of a tile at most: a megabyte of float32. Tiles under 32 K elements are slower, alone or in company."""
+
+SHARE_FROM = 1 << 18
+"""Elements from which several threads share the tiles: below, waking them takes as long as the work."""
 
 
-def tiles(backend: Backend, rows: int, width: int = 1) -> Iterator[slice]:
-    """Cut ``rows`` rows of ``width`` elements into slices of about ``TILE`` elements, at least one row each.
+def in_tiles(backend: Backend, shape: tuple[int, int], function: Callable[[slice], None]) -> None:
+    """Call a function for slices that together are all rows of an array of this shape, in several threads.
 
     On a GPU all rows are one tile: there, what costs is the number of kernels.
     """
-    step = max(1, TILE // max(width, 1)) if backend.name == "cpu" else max(rows, 1)
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+    rows, width = shape
+    if backend.name != "cpu":
+        function(slice(0, rows))
+        return
+    n = threads.available() if rows * width >= SHARE_FROM else 1
+    step = max(1, min(-(-rows // n), TILE // max(width, 1)))
+    threads.share(function, [slice(start, min(start + step, rows)) for start in range(0, rows, step)])
+
+
+def in_order(sums: dict[int, Array], like: Array) -> Array:
+    """Add up what tiles found, by their first row: the same sum whichever thread was first."""
+    total = like * 0 if not sums else sums[0]
+    for start in sorted(sums)[1:]:
+        total += sums[start]
+    return total
+
+
+def multiply(backend: Backend, x: Array, y: Array, out: Array | None) -> Array:
+    """Return ``x * y`` of one shape, in several threads if they are large."""
+    if x.size < SHARE_FROM or not (x.flags.c_contiguous and y.flags.c_contiguous and x.dtype == y.dtype):
+        return backend.xp.multiply(x, y, out=out)
+    out = backend.xp.empty_like(x) if out is None else out
+    flat_x, flat_y, flat_out = x.reshape(-1), y.reshape(-1), out.reshape(-1)
+
+    def tile(part: slice) -> None:
+        backend.xp.multiply(flat_x[part], flat_y[part], out=flat_out[part])
+
+    in_tiles(backend, (x.size, 1), tile)
+    return out
 
 
 def working(x: Array) -> Array:

@@ -8,7 +8,7 @@ from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.backend.device import is_floating
 from minillm.ops.common import cast, normalize_dim
-from minillm.ops.rows import as_rows, row_dot, row_max, row_sum, tiles, working
+from minillm.ops.rows import as_rows, in_tiles, row_dot, row_max, row_sum, working
 from minillm.tensor import Tensor
 
 __all__ = ["log_softmax", "softmax"]
@@ -49,12 +49,15 @@ class Softmax(_AlongRows):
         ctx.axis = axis
         x_rows = Softmax.rows(ctx, x)
         y = ctx.xp.empty_like(x_rows)
+
+        def tile(part: slice) -> None:
+            e = y[part]
+            ctx.xp.subtract(x_rows[part], row_max(ctx.backend, x_rows[part]), out=e)
+            ctx.xp.exp(e, out=e)
+            e /= row_sum(ctx.backend, e)
+
         if y.size:
-            for part in tiles(ctx.backend, *y.shape):
-                e = y[part]
-                ctx.xp.subtract(x_rows[part], row_max(ctx.backend, x_rows[part]), out=e)
-                ctx.xp.exp(e, out=e)
-                e /= row_sum(ctx.backend, e)
+            in_tiles(ctx.backend, y.shape, tile)
         result = Softmax.shaped(ctx, y, x)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(result)
@@ -65,10 +68,13 @@ class Softmax(_AlongRows):
         (y,) = ctx.saved_arrays
         y_rows, dy_rows = Softmax.rows(ctx, y), Softmax.rows(ctx, dy)
         dx = ctx.xp.empty_like(y_rows)
-        for part in tiles(ctx.backend, *dx.shape):
+
+        def tile(part: slice) -> None:
             d = dx[part]
             ctx.xp.subtract(dy_rows[part], row_dot(ctx.backend, dy_rows[part], y_rows[part]), out=d)
             d *= y_rows[part]
+
+        in_tiles(ctx.backend, dx.shape, tile)
         return Softmax.shaped(ctx, dx, dy)
 
 
@@ -80,11 +86,14 @@ class LogSoftmax(_AlongRows):
         ctx.axis = axis
         x_rows = LogSoftmax.rows(ctx, x)
         y = ctx.xp.empty_like(x_rows)
+
+        def tile(part: slice) -> None:
+            shifted = y[part]
+            ctx.xp.subtract(x_rows[part], row_max(ctx.backend, x_rows[part]), out=shifted)
+            shifted -= ctx.xp.log(row_sum(ctx.backend, ctx.xp.exp(shifted)))
+
         if y.size:
-            for part in tiles(ctx.backend, *y.shape):
-                shifted = y[part]
-                ctx.xp.subtract(x_rows[part], row_max(ctx.backend, x_rows[part]), out=shifted)
-                shifted -= ctx.xp.log(row_sum(ctx.backend, ctx.xp.exp(shifted)))
+            in_tiles(ctx.backend, y.shape, tile)
         result = LogSoftmax.shaped(ctx, y, x)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(result)
@@ -95,11 +104,14 @@ class LogSoftmax(_AlongRows):
         (y,) = ctx.saved_arrays
         y_rows, dy_rows = LogSoftmax.rows(ctx, y), LogSoftmax.rows(ctx, dy)
         dx = ctx.xp.empty_like(y_rows)
-        for part in tiles(ctx.backend, *dx.shape):
+
+        def tile(part: slice) -> None:
             d = dx[part]
             ctx.xp.exp(y_rows[part], out=d)
             d *= -row_sum(ctx.backend, dy_rows[part])
             d += dy_rows[part]
+
+        in_tiles(ctx.backend, dx.shape, tile)
         return LogSoftmax.shaped(ctx, dx, dy)
 
 

@@ -6,13 +6,18 @@ Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, 
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from minillm.backend import Array, backend_of
+from minillm.backend.layout import Block
 from minillm.optim.optimizer import Optimizer, check_positive, refuse, tiles, zeros_like
 from minillm.tensor import Tensor
+
+PIECE = 1 << 20
+"""Elements of a job where many parameters are updated as one: enough for two threads to share a large model."""
 
 
 def adam_formula(
@@ -74,6 +79,7 @@ class Adam(Optimizer):
         if not all(0 <= b < 1 for b in betas):
             raise ValueError(f"{name}: expected betas in [0, 1), got {betas}")
         refuse(name, capturable=capturable, differentiable=differentiable)
+        self._blocks_of_moments: dict[int, list[Block]] = {}
         super().__init__(
             params,
             {
@@ -86,6 +92,36 @@ class Adam(Optimizer):
             },
         )
 
+    def _jobs(self, group: dict[str, Any]) -> list[tuple[int, Callable[[], None]]]:
+        params = [p for p in group["params"] if p.grad is not None]
+        stretch = None if group["amsgrad"] or not params else self.stretch(params)
+        steps = {int(self.state[p].get("step", 0)) for p in params if p in self.state} or {0}
+        if stretch is None or len(steps) > 1 or (any(p not in self.state for p in params) and steps != {0}):
+            return super()._jobs(group)
+        step = steps.pop() + 1
+        moments = self._moment_blocks(params)
+        for p in params:
+            self.state[p]["step"] = step
+            p._version[0] += 1
+        arrays, size = (*stretch, *moments), stretch[0].size
+        pieces = [[a[i : min(i + PIECE, size)] for a in arrays] for i in range(0, size, PIECE)]
+        return [(a[0].size, functools.partial(self._update_arrays, a, step, group)) for a in pieces]
+
+    def _moment_blocks(self, params: list[Tensor]) -> tuple[Array, Array]:
+        """Return both moments of parameters whose weights lie in a block, each in a block of its own."""
+        names = ("exp_avg", "exp_avg_sq")
+        blocks = self._blocks_of_moments.get(id(params[0]), [])
+        if not blocks or len(blocks[0].arrays) != len(params):
+            blocks = [Block([p.array.shape for p in params], params[0].array.dtype) for _ in names]
+            self._blocks_of_moments[id(params[0])] = blocks
+        for name, block in zip(names, blocks):
+            for p, array in zip(params, block.arrays, strict=True):
+                moment = self.state[p].get(name)
+                if moment is None or moment.array is not array:  # new, or loaded from a checkpoint
+                    array[...] = 0 if moment is None else moment.array
+                    self.state[p][name] = Tensor._wrap(array)
+        return blocks[0].flat, blocks[1].flat
+
     def _update(self, p: Tensor, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         if not state:
             state["step"] = 0
@@ -93,17 +129,20 @@ class Adam(Optimizer):
             if group["amsgrad"]:
                 state["max_exp_avg_sq"] = zeros_like(p)
         step = state["step"] = int(state["step"]) + 1
+        arrays = [p.array, g, state["exp_avg"].array, state["exp_avg_sq"].array]
+        if group["amsgrad"]:
+            arrays.append(state["max_exp_avg_sq"].array)
+        self._update_arrays(arrays, step, group)
+
+    def _update_arrays(self, arrays: Sequence[Array], step: int, group: dict[str, Any]) -> None:
         lr, decay, eps = float(group["lr"]), group["weight_decay"], group["eps"]
         beta1, beta2 = group["betas"]
-        xp = backend_of(p.array).xp
+        xp = backend_of(arrays[0]).xp
         # Both corrections are numbers, so they move out of the arrays' way:
         # lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) = (lr c / (1 - b1^t)) m / (sqrt(v) + eps c), c = sqrt(1 -
         # b2^t)
         c = math.sqrt(1 - beta2**step)
         size = lr * c / (1 - beta1**step)
-        arrays = [p.array, g, state["exp_avg"].array, state["exp_avg_sq"].array]
-        if group["amsgrad"]:
-            arrays.append(state["max_exp_avg_sq"].array)
         scratch: list[Array] = []
         for w, dw, m, v, *largest in tiles(*arrays):
             if not scratch or scratch[0].shape != w.shape:

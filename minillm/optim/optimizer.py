@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -79,18 +80,29 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad():
-            given = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
-            self.spread(self._update_one, given)
+            self.spread([job for group in self.param_groups for job in self._jobs(group)])
         return loss
 
     @staticmethod
-    def spread(function: Callable[[Any], None], items: Sequence[Any]) -> None:
-        """Do the work of a step, one item a parameter; a trainer puts a function here that uses several threads."""
-        for item in items:
-            function(item)
+    def spread(jobs: Sequence[tuple[int, Callable[[], None]]]) -> None:
+        """Do the jobs of a step, given with their sizes; a trainer puts a function here that uses several threads."""
+        for _, job in jobs:
+            job()
 
-    def _update_one(self, given: tuple[Tensor, dict[str, Any]]) -> None:
-        p, group = given
+    @staticmethod
+    def stretch(params: Sequence[Tensor]) -> tuple[Array, Array] | None:
+        """Return weights and gradients of parameters as two flat arrays, if they lie side by side in memory.
+
+        They do not by themselves; a trainer puts a function here that knows where they are.
+        """
+        return None
+
+    def _jobs(self, group: dict[str, Any]) -> list[tuple[int, Callable[[], None]]]:
+        """Return what is to be done for the parameters that have a gradient, with the number of elements."""
+        given = [p for p in group["params"] if p.grad is not None]
+        return [(p.numel(), functools.partial(self._update_one, p, group)) for p in given]
+
+    def _update_one(self, p: Tensor, group: dict[str, Any]) -> None:
         self._update(p, p.grad.array, self.state[p], group)
         p._version[0] += 1  # a graph that saved this parameter must notice
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +21,11 @@ import numpy as np
 
 from minillm.autograd import detect_anomaly, is_anomaly_enabled
 from minillm.backend.random import lane
+from minillm.backend.threads import alone, single_blas_thread
 from minillm.nn.parameter import Parameter
 from minillm.tensor import Tensor
-from minillm.training.processes import Process, Shared
+from minillm.training.blocks import Blocks
+from minillm.training.processes import Process, SharedBlock, in_order
 
 __all__ = ["Workers", "default_workers", "share_of_gradients", "split_rows"]
 
@@ -71,7 +71,7 @@ class Workers:
         self.task = task
         self.models = [model, *(replica(model) for _ in range(count - 1))]
         self._pool: ThreadPoolExecutor | None = None
-        self._weights: Shared | None = None
+        self.blocks: Blocks | None = None
         self._processes: list[Process] = []
 
     @contextlib.contextmanager
@@ -81,48 +81,36 @@ class Workers:
             yield
             return
         with ThreadPoolExecutor(len(self.models) - 1, "minillm") as self._pool:
+            self.blocks = Blocks.of(self.models[0])
             try:
                 yield
             finally:
                 self._pool = None
-                self.stop_processes()
+                self._stop_processes()
+                if self.blocks is not None:
+                    self.blocks.leave()
+                    self.blocks = None
 
     def start_processes(self) -> None:
         """Let processes take the place of the threads, as soon as they have started; the results stay the same.
 
-        Nothing happens where that cannot be: outside ``running()``, on Windows, with a model that has buffers, or with
-        a model or task that cannot be sent to another process. Then threads go on.
+        Nothing happens where that cannot be: outside ``running()``, on Windows, with a model that has buffers or
+        parameters of several types, or with a model or task that cannot be sent to another process. Then threads go on.
         """
-        model = self.models[0]
-        parameters = list(model.parameters())
-        if self._pool is None or self._processes or sys.platform == "win32" or any(True for _ in model.buffers()):
+        model, blocks = self.models[0], self.blocks
+        if self._processes or blocks is None or not isinstance(blocks.weights, SharedBlock) or any(model.buffers()):
             return
-        self._weights = Shared(parameters)
-        self._move_weights()
+        blocks.gather()
         try:
             for i in range(1, len(self.models)):
-                self._processes.append(Process(i, model, self.task, self._weights))
+                self._processes.append(Process(i, model, self.task, blocks.weights))
         except Exception:  # what cannot be pickled says so in many ways
-            self.stop_processes()
+            self._stop_processes()
 
-    def stop_processes(self) -> None:
-        """Go back to threads, and to weights that are in nobody else's memory."""
+    def _stop_processes(self) -> None:
         for process in self._processes:
             process.close()
         self._processes = []
-        if self._weights is not None:
-            for p in self.models[0].parameters():
-                p.array = p.array.copy()
-            self._weights.close()
-            self._weights = None
-
-    def _move_weights(self) -> None:
-        """Let the parameters be views of the shared memory, also where somebody gave one another array."""
-        assert self._weights is not None
-        for p, array in zip(self.models[0].parameters(), self._weights.arrays, strict=True):
-            if p.array is not array:
-                array[...] = p.array
-                p.array = array
 
     def gradients(self, batches: Sequence[Any], counts: Sequence[int]) -> float:
         """Put the gradient of the mean loss over all predictions of some batches into ``.grad``; return that loss.
@@ -137,6 +125,8 @@ class Workers:
             return share_of_gradients(self.models[0], self.task, 0, used, total)
         shares = [self.task.split(batch, len(self.models)) for batch in used]
         mine = [[s[i] for s in shares if i < len(s)] for i in range(len(self.models))]
+        if self.blocks is not None:
+            self.blocks.gather()
         with single_blas_thread():
             return sum(self._with_processes(mine, total) or self._with_threads(mine, total))
 
@@ -155,15 +145,15 @@ class Workers:
             if not self._processes or not all(p.is_ready() for p in self._processes):
                 return None
         except (RuntimeError, EOFError, ConnectionError):  # a class that only the first process has, for example
-            self.stop_processes()
+            self._stop_processes()
             return None
-        self._move_weights()
         means, gradients, lost = [0.0] * len(mine), [], []
         error: BaseException | None = None
         try:
             for process, share in zip(self._processes, mine[1:], strict=True):
                 process.begin(share, total, self.models[0])
-            means[0] = share_of_gradients(self.models[0], self.task, 0, mine[0], total)
+            with alone():
+                means[0] = share_of_gradients(self.models[0], self.task, 0, mine[0], total)
         finally:
             for process in self._processes:  # all of them, so that none has an answer left for the next step
                 try:
@@ -177,7 +167,7 @@ class Workers:
             raise error
         if lost:
             warnings.warn("a process that trained along has ended; threads take its place", stacklevel=5)
-            self.stop_processes()
+            self._stop_processes()
             self._follow()
             for i in lost:
                 means[i] = share_of_gradients(self.models[i], self.task, i, mine[i], total)
@@ -192,12 +182,12 @@ class Workers:
         anomaly = is_anomaly_enabled()
 
         def run(item: Any) -> Any:
-            with detect_anomaly() if anomaly else contextlib.nullcontext():
+            with alone(), detect_anomaly() if anomaly else contextlib.nullcontext():
                 return function(item)
 
         waiting = [self._pool.submit(run, item) for item in items[1:]]
         try:
-            first = [function(item) for item in items[:1]]
+            first = [run(item) for item in items[:1]]
         finally:
             done = [w.exception() for w in waiting]  # nobody works on when this returns
         for error in done:
@@ -205,20 +195,24 @@ class Workers:
                 raise error
         return [*first, *(w.result() for w in waiting)]
 
-    def spread(self, function: Callable[[Any], None], items: Sequence[tuple[Any, Any]]) -> None:
-        """Call a function for each (parameter, more), every thread for about as many numbers."""
+    def spread(self, jobs: Sequence[tuple[int, Callable[[], None]]]) -> None:
+        """Do jobs, given with their sizes; every thread gets about as much."""
         parts: list[list[Any]] = [[] for _ in self.models]
         sizes = [0] * len(parts)
-        for item in sorted(items, key=lambda item: -item[0].numel()):
+        for size, job in sorted(jobs, key=lambda job: -job[0]):
             lightest = sizes.index(min(sizes))
-            parts[lightest].append(item)
-            sizes[lightest] += item[0].numel()
+            parts[lightest].append(job)
+            sizes[lightest] += size
 
         def work(part: list[Any]) -> None:
-            for item in part:
-                function(item)
+            for job in part:
+                job()
 
         self.map(work, parts)
+
+    def stretch(self, params: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return weights and gradients of parameters as two flat arrays, if they lie side by side; see ``Blocks``."""
+        return None if self.blocks is None else self.blocks.stretch(params)
 
     def _follow(self) -> None:
         """Let the copies follow what the owner of the model did to it between two steps."""
@@ -230,22 +224,26 @@ class Workers:
 
     def _add_up(self, others: Sequence[Sequence[np.ndarray | None]]) -> None:
         """Add the gradients of the other workers to the model's own, each thread a part of the parameters."""
-        groups = list(zip(self.models[0].parameters(), *others, strict=True))
+        parameters = in_order(self.models[0])
+        places = [None] * len(parameters) if self.blocks is None else self.blocks.gradients.arrays
+        groups = list(zip(parameters, places, *others, strict=True))
 
         def add(part: int) -> None:
-            for p, *gradients in groups[part :: len(self.models)]:
+            for p, place, *gradients in groups[part :: len(self.models)]:
+                total = None if p.grad is None else p.grad.array
                 for g in gradients:
                     if g is not None:
-                        if p.grad is None:
-                            p.grad = Tensor._wrap(g.copy())
-                        else:
-                            p.grad.array += g
+                        total = g if total is None else np.add(total, g, out=place)
+                if total is not None and place is not None and total is not place:
+                    place[...] = total
+                    total = place
+                p.grad = None if total is None else Tensor._wrap(total)
 
         self.map(add, range(len(self.models)))
 
 
 def _gradients(model: Any) -> list[np.ndarray | None]:
-    return [None if p.grad is None else p.grad.array for p in model.parameters()]
+    return [None if p.grad is None else p.grad.array for p in in_order(model)]
 
 
 def share_of_gradients(model: Any, task: Any, worker: int, batches: Sequence[Any], total: int) -> float:
@@ -260,15 +258,3 @@ def share_of_gradients(model: Any, task: Any, worker: int, batches: Sequence[Any
                 loss.backward()
                 mean += loss.item()
     return mean
-
-
-@functools.cache
-def _thread_pools() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()  # looks through all loaded libraries, which takes milliseconds: once is enough
-
-
-def single_blas_thread() -> contextlib.AbstractContextManager:
-    """Inside, every matrix product runs in the thread that asks for it."""
-    return _thread_pools().limit(limits=1, user_api="blas")

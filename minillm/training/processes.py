@@ -28,44 +28,39 @@ import numpy as np
 
 from minillm.autograd import detect_anomaly, is_anomaly_enabled
 from minillm.backend.device import get_default_dtype, set_default_dtype
+from minillm.backend.layout import Block
 from minillm.backend.random import default_generator
+from minillm.backend.threads import alone, single_blas_thread
 from minillm.nn.parameter import Parameter
 from minillm.tensor import Tensor
 
-__all__ = ["Process", "Shared", "serve"]
+__all__ = ["Process", "SharedBlock", "in_order", "serve"]
 
-ALIGNMENT = 64
-"""Bytes: every array begins on a cache line of its own."""
+def in_order(model: Any) -> list[Any]:
+    """Return the parameters of a model as they lie in a block: matrices first, since weight decay is for them alone."""
+    return sorted(model.parameters(), key=lambda p: p.ndim < 2)
 
 
-class Shared:
-    """One array for each parameter, in memory that other processes can open by the number of its file.
+class SharedBlock(Block):
+    """A block with an array for each parameter, in memory that other processes can open by the number of its file.
 
     Args:
-        parameters: whose shapes and types the arrays have.
+        parameters: whose shapes and type the arrays have.
         file: the number of an open file that another process has made, or ``None`` to make one.
     """
 
     def __init__(self, parameters: Sequence[Any], file: int | None = None) -> None:
-        places, end = [], 0
-        for p in parameters:
-            places.append(end)
-            end += -(-p.array.nbytes // ALIGNMENT) * ALIGNMENT
-        if file is not None:
-            self.file = file
-        elif hasattr(os, "memfd_create"):  # Linux: memory without a name, gone when the last process is
-            self.file = os.memfd_create("minillm")
-            os.truncate(self.file, max(end, 1))
-        else:
-            with tempfile.TemporaryFile() as f:
-                self.file = os.dup(f.fileno())
-            os.truncate(self.file, max(end, 1))
-        self._memory = mmap.mmap(self.file, max(end, 1))
-        # Each from a buffer of its own: arrays with one base in common would count as views of each other.
-        self.arrays = [
-            np.frombuffer(self._memory, p.array.dtype, p.array.size, place).reshape(p.array.shape)
-            for p, place in zip(parameters, places, strict=True)
-        ]
+        shapes, dtype = [p.array.shape for p in parameters], parameters[0].array.dtype
+        size = max(1, Block.nbytes(shapes, dtype))
+        if file is None:
+            if hasattr(os, "memfd_create"):  # Linux: memory without a name, gone when the last process is
+                file = os.memfd_create("minillm")
+            else:
+                with tempfile.TemporaryFile() as f:
+                    file = os.dup(f.fileno())
+            os.truncate(file, size)
+        self.file = file
+        super().__init__(shapes, dtype, mmap.mmap(file, size))
 
     def close(self) -> None:
         """Close the file; the arrays stay what they are."""
@@ -79,16 +74,15 @@ class Process:
         number: its lane of random numbers, 1 or more.
         model: is sent to it; its parameters must be views of ``weights`` from then on.
         task: is sent to it; ``without_data()``, if it has that, instead of itself.
-        weights: what the parameters' arrays share.
+        weights: where its parameters' arrays are, in the order of ``in_order``.
 
     Raises:
         OSError, ValueError, TypeError, AttributeError: if the process cannot be started, or the model or the task
             cannot be sent to it (a function without a name, for example).
     """
 
-    def __init__(self, number: int, model: Any, task: Any, weights: Shared) -> None:
-        parameters = list(model.parameters())
-        self.gradients = Shared(parameters)
+    def __init__(self, number: int, model: Any, task: Any, weights: SharedBlock) -> None:
+        self.gradients = SharedBlock(in_order(model))
         self.number, self.ready = number, False
         self._connection, theirs = multiprocessing.Pipe()
         files = (theirs.fileno(), weights.file, self.gradients.file)
@@ -117,11 +111,11 @@ class Process:
             self.ready = True
         return self.ready
 
-    def begin(self, batches: Sequence[Any], total: int, models: Any) -> None:
-        """Tell it to compute the gradients of its share of some batches; ``models`` is the model that it follows."""
+    def begin(self, batches: Sequence[Any], total: int, model: Any) -> None:
+        """Tell it to compute the gradients of its share of some batches; ``model`` is what it follows."""
         end = f"#{self.number}"
         streams = {k: s.bit_generator.state for k, s in default_generator._streams.items() if k.endswith(end)}
-        flags = models.training, [p.requires_grad for p in models.parameters()], is_anomaly_enabled()
+        flags = model.training, [p.requires_grad for p in in_order(model)], is_anomaly_enabled()
         random = {"seed": default_generator.initial_seed(), "streams": streams}
         with contextlib.suppress(ConnectionError):  # ``result`` will say that it is gone
             self._connection.send((batches, total, flags, random))
@@ -169,11 +163,9 @@ def _main_module() -> str | None:
 
 def serve() -> None:
     """Be the other process: read model and task, then compute gradients until the first process is gone."""
-    from minillm.training.parallel import single_blas_thread
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one decides
     connection, weights, gradients = Connection(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
-    with contextlib.suppress(EOFError, ConnectionError), single_blas_thread():
+    with contextlib.suppress(EOFError, ConnectionError), single_blas_thread(), alone():
         about = connection.recv()
         if about["main"] is not None:  # classes that were defined in a module that was run
             import importlib
@@ -187,9 +179,9 @@ def serve() -> None:
         except Exception as error:  # whatever it is, the first process goes on without this one
             connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
             return
-        parameters = list(model.parameters())
-        own = Shared(parameters, gradients)
-        for p, array in zip(parameters, Shared(parameters, weights).arrays, strict=True):
+        parameters = in_order(model)
+        own = SharedBlock(parameters, gradients)
+        for p, array in zip(parameters, SharedBlock(parameters, weights).arrays, strict=True):
             p.array = array
         connection.send("ready")
         while True:

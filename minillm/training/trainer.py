@@ -84,6 +84,7 @@ class Trainer:
         several = hasattr(task, "split") and all(p.device.type == "cpu" for p in model.parameters())
         self.workers = Workers(model, task, (config.workers or default_workers()) if several else 1)
         self.optimizer.spread = self.workers.spread  # type: ignore[method-assign]
+        self.optimizer.stretch = self.workers.stretch  # type: ignore[method-assign]
         self.step = 0
         self.total_steps = config.steps
         self.seconds = 0.0  # spent in this and earlier sittings
