@@ -24,7 +24,7 @@ QUERY_TILE = 64
 TILE = 1 << 17
 """Weights of a tile at most: half a megabyte of float32."""
 
-SHARE_FROM = 1 << 17
+SHARE_FROM = 1 << 19
 """Weights from which several threads share the tiles."""
 
 RECOMPUTE_ABOVE = 1 << 24

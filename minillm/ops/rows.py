@@ -16,8 +16,10 @@ from minillm.backend import Array, Backend, threads
 TILE = 1 << 18
 """Elements of a tile at most: a megabyte of float32. Tiles under 32 K elements are slower, alone or in company."""
 
-SHARE_FROM = 1 << 18
-"""Elements from which several threads share the tiles: below, waking them takes as long as the work."""
+SHARE_FROM = 1 << 20
+"""Elements from which several threads share the tiles. Below, they spend what they gain on waiting for Python's lock:
+GELU on two cores takes 4.5 instead of 6.3 ms for 2048 x 1536 numbers, and 0.6 ms either way for 768 x 512.
+"""
 
 
 def in_tiles(backend: Backend, shape: tuple[int, int], function: Callable[[slice], None]) -> None:
