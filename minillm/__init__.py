@@ -29,6 +29,7 @@ from minillm.backend.device import (
 )
 from minillm.backend.device import float32 as float
 from minillm.backend.device import int32 as int
+from minillm.backend.threads import get_num_threads, set_num_threads
 from minillm.ops import *
 from minillm.serialization import load, save
 from minillm.tensor import Size, Tensor
@@ -140,6 +141,7 @@ __all__ = [
     "gelu",
     "get_default_device",
     "get_default_dtype",
+    "get_num_threads",
     "get_rng_state",
     "getitem",
     "glu",
@@ -267,6 +269,7 @@ __all__ = [
     "set_default_device",
     "set_default_dtype",
     "set_grad_enabled",
+    "set_num_threads",
     "set_rng_state",
     "short",
     "sigmoid",

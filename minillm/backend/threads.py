@@ -70,7 +70,7 @@ def alone() -> Iterator[None]:
 def share(function: Callable[[Any], None], items: Sequence[Any]) -> None:
     """Call a function for every item, each thread every n-th; in one thread, they are done in order.
 
-    What the calls write must not overlap, so that the result does not depend on the threads.
+    What the calls write must not overlap, so that the result does not depend on which thread is first.
     """
     n = min(available(), len(items))
     if n <= 1:
