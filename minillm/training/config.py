@@ -38,8 +38,8 @@ class TrainingConfig:
         skip_nonfinite: skip a step whose loss or gradient is NaN or infinite (and count it) instead of stopping.
         anomaly: name the op that makes the first NaN, see ``autograd.detect_anomaly``; slow.
         seed: of everything random.
-        workers: threads that share the work of a step; ``None`` takes one a core, at most 4. Another number of threads
-            adds in another order: results agree to rounding only.
+        workers: threads, or processes in a long run, that share the work of a step; ``None`` takes one a core, at
+            most 4. Another number adds in another order: results agree to rounding only.
 
     Raises:
         ConfigError: when it is made, naming every setting that breaks its rule.
