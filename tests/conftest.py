@@ -18,7 +18,6 @@ from minillm.autograd import is_grad_enabled, set_grad_enabled
 from minillm.backend.device import get_default_dtype, set_default_dtype
 from minillm.backend.random import get_rng_state, manual_seed, set_rng_state
 
-collect_ignore = ["bench"]  # run by hand: python -m tests.bench; its modules import what is compared
 os.environ["MPLBACKEND"] = "Agg"  # figures go to files; child processes inherit it
 
 # `deadline` is off everywhere: on a shared machine a slow example says nothing about the code.

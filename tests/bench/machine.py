@@ -4,79 +4,99 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 
-def cpu_name() -> str:
-    """Return the processor's name as the system gives it."""
+def cpu_info(key: str) -> str:
+    """Return an entry of the first processor in Linux's list, or nothing."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as f:
         for line in f:
-            if line.startswith("model name"):
+            if line.partition(":")[0].strip() == key:
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return ""
 
 
-def gemm_rate(n: int = 1024, repeats: int = 20) -> float:
-    """Return what NumPy's float32 matrix product reaches, in GFLOP/s (median)."""
-    a = np.random.default_rng(0).random((n, n), dtype=np.float32)
+def cpu_name() -> str:
+    """Return the processor's name as the system gives it."""
+    return cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def cpu_vendor() -> str:
+    """Return "GenuineIntel", "AuthenticAMD" or what else there is."""
+    return cpu_info("vendor_id") or platform.processor()
+
+
+def cpu_flags() -> set[str]:
+    """Return what the processor can do; empty where the system does not say."""
+    return set(cpu_info("flags").split())
+
+
+def gflops(multiply: Callable[[], Any], n: int, repeats: int = 40) -> int:
+    """Return the rate of a product of two n x n matrices, in GFLOP/s: the best of some, as the floor of a step."""
     seconds = []
-    for i in range(repeats + 3):
+    for _ in range(repeats):
         start = time.perf_counter()
-        a @ a
-        if i >= 3:
-            seconds.append(time.perf_counter() - start)
-    return 2 * n**3 / float(np.median(seconds)) / 1e9
+        multiply()
+        seconds.append(time.perf_counter() - start)
+    return round(2 * n**3 / min(seconds) / 1e9)
 
 
-def torch_gemm_rate(n: int = 1024, repeats: int = 20) -> float | None:
-    """Return the same of PyTorch, or ``None`` where it is missing."""
-    if importlib.util.find_spec("torch") is None:
-        return None
+def numpy_blas(n: int = 1024) -> dict[str, Any]:
+    """Return library, kernels, threads and rate of NumPy's float32 matrix product."""
+    from threadpoolctl import threadpool_info
+
+    a = np.random.default_rng(0).random((n, n), dtype=np.float32)
+    rate = gflops(lambda: a @ a, n)
+    for pool in threadpool_info():
+        if pool["user_api"] == "blas":
+            name = f"{pool['internal_api']} {pool['version']}"
+            return {"blas": name, "kernels": pool.get("architecture"), "threads": pool["num_threads"], "gflops": rate}
+    return {"blas": "unknown", "kernels": None, "threads": None, "gflops": rate}
+
+
+def torch_blas(n: int = 1024) -> dict[str, Any]:
+    """Return the same of PyTorch. MKL does not say which kernels it chose: the rate tells."""
     import torch
 
     a = torch.rand(n, n)
-    seconds = []
-    for i in range(repeats + 3):
-        start = time.perf_counter()
-        a @ a
-        if i >= 3:
-            seconds.append(time.perf_counter() - start)
-    return 2 * n**3 / float(np.median(seconds)) / 1e9
+    shim = "told that the processor is Intel's" if "LD_PRELOAD" in os.environ else None
+    return {
+        "blas": "mkl" if torch.backends.mkl.is_available() else "no mkl",
+        "kernels": shim or os.environ.get("MKL_ENABLE_INSTRUCTIONS"),
+        "threads": torch.get_num_threads(),
+        "gflops": gflops(lambda: a @ a, n),
+    }
 
 
-def versions(*names: str) -> dict[str, str]:
-    """Return the installed version of each distribution that is there."""
-    found = {}
-    for name in names:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+def jax_blas(n: int = 1024) -> dict[str, Any]:
+    """Return the same of JAX."""
+    import jax
+    import jax.numpy as jnp
+
+    a = jnp.ones((n, n), jnp.float32)
+    multiply = jax.jit(jnp.matmul)
+    rate = gflops(lambda: multiply(a, a).block_until_ready(), n)
+    return {"blas": "XLA", "kernels": None, "threads": os.cpu_count(), "gflops": rate}
 
 
 def describe() -> dict[str, Any]:
-    """Return processor, libraries, threads and measured rates."""
-    from threadpoolctl import threadpool_info
+    """Return processor, system and versions."""
+    import minillm
 
-    blas = [
-        {k: p.get(k) for k in ("internal_api", "version", "architecture", "num_threads")}
-        for p in threadpool_info()
-        if p["user_api"] == "blas"
-    ]
+    found = {"minillm": minillm.__version__}
+    for name in ("numpy", "torch", "jax", "mygrad", "autograd", "tokenizers"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
     return {
-        "date": time.strftime("%Y-%m-%d"),
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "blas": blas,
-        "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE"),
-        "gemm_gflops": round(gemm_rate()),
-        "torch_gemm_gflops": None if (rate := torch_gemm_rate()) is None else round(rate),
-        "versions": versions("minillm", "numpy", "torch", "jax", "mygrad", "autograd", "tokenizers"),
+        "versions": found,
     }

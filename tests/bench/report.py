@@ -1,12 +1,13 @@
-"""Tables and a chart of what was measured."""
+"""Tables of what was measured."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from minillm.training.curves import COLOURS, figure, save_figure
+from tests.bench.pairings import PAIRINGS
+from tests.bench.peers import PEERS
+
+Found = dict[str, Any]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -14,57 +15,142 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def training_table(results: list[dict[str, Any]], machine: dict[str, Any]) -> str:
+def _number(value: float | None, form: str = ".2f") -> str:
+    return "" if value is None else format(value, form)
+
+
+def blas_of(peer: str) -> str:
+    """Return whose matrix product a peer uses: a key of what was measured about them."""
+    library = PEERS[peer].library
+    return library if library in ("torch", "jax") else "numpy"
+
+
+def training_table(results: list[Found], blas: dict[str, Found]) -> str:
     """Return milliseconds a step, spread, ratio to PyTorch, tokens a second, share of the GEMM rate, peak memory."""
     rows = []
     for r in results:
         for peer, ms in r["ms"].items():
-            floor = r["gflop"] / machine["gemm_gflops"] * 1e3
-            ratio = "" if ms["ratio"] is None else f"{ms['ratio']:.2f}"
-            spread = f"{ms['low']:.1f} to {ms['high']:.1f}"
-            rate = f"{1e3 * r['tokens'] / ms['median']:,.0f}"
-            what = r["workload"] + (f", dropout {r['dropout']}" if r["dropout"] else "")
-            share, peak = f"{floor / ms['median']:.2f}", f"{r['peak_mb'][peer]:.0f}"
-            rows.append([what, peer, f"{ms['median']:.1f}", spread, ratio, rate, share, peak])
-    head = ["workload", "", "ms a step", "rounds", "ratio to torch eager", "tokens/s", "of the GEMM rate", "peak MB"]
+            floor = r["gflop"] / blas[blas_of(peer)]["gflops"] * 1e3
+            rows.append(
+                [
+                    r["workload"] + (f", dropout {r['dropout']}" if r["dropout"] else ""),
+                    peer,
+                    f"{ms['median']:.1f}",
+                    f"{ms['low']:.1f} to {ms['high']:.1f}",
+                    _number(ms["ratio"]),
+                    f"{1e3 * r['tokens'] / ms['median']:,.0f}",
+                    f"{floor / ms['median']:.2f}",
+                    _number(r["peak_mb"][peer], ".0f"),
+                ]
+            )
+    head = ["workload", "", "ms a step", "rounds", "ratio to torch eager", "tokens/s", "of its GEMM rate", "peak MB"]
     return _table(head, rows)
 
 
-def generation_table(results: list[dict[str, Any]]) -> str:
-    """Return tokens a second."""
+def generation_table(results: list[Found]) -> str:
+    """Return microseconds a token with the threads that suit each, and the ratio."""
     rows = []
     for r in results:
         for case in r["cases"]:
-            rate = [f"{case[p]:.0f}" if p in case else "" for p in ("minillm", "torch")]
-            ratio = f"{case['torch'] / case['minillm']:.2f}" if "torch" in case else ""
-            rows.append([r["workload"], str(case["batch"]), *rate, ratio])
-    return _table(["workload", "batch", "minillm tokens/s", "torch tokens/s", "time a token, ratio"], rows)
+            row = [r["workload"], str(case["batch"])]
+            for library in ("minillm", "torch"):
+                t = case.get(library)
+                row += ["", ""] if t is None else [f"{1e6 / t['median']:,.0f}", f"{t['median']:.0f} ({t['threads']})"]
+            rows.append([*row, _number(case["minillm"]["ratio"])])
+    head = ["workload", "texts", "minillm tokens/s", "us a token (threads)", "torch tokens/s", "us a token (threads)"]
+    return _table([*head, "time a token, ratio"], rows)
 
 
-def chart(results: list[dict[str, Any]], path: Path) -> None:
-    """Draw the time of a training step as a share of PyTorch's."""
-    fig, ax = figure(7.2, 3.6)
-    peers = [p for p in results[0]["ms"] if p != "torch eager"]
-    width = 0.8 / len(peers)
-    for i, peer in enumerate(peers):
-        places = [j + (i - (len(peers) - 1) / 2) * width for j in range(len(results))]
-        heights = [r["ms"][peer]["ratio"] for r in results]
-        bars = ax.bar(places, heights, 0.92 * width, color=COLOURS[i], label=peer)
-        ax.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
-    ax.axhline(1, color="#555555", linewidth=1, linestyle=":")
-    ax.set_xticks(range(len(results)), [r["workload"] for r in results])
-    ax.set_ylabel("time of a step, torch eager = 1")
-    ax.set_title("A training step on the CPU (lower is faster)", loc="left", fontsize=11)
-    ax.set_ylim(0, 1.25 * max(1.0, *(r["ms"][p]["ratio"] for r in results for p in peers)))
-    ax.legend(frameon=False, fontsize=9, ncols=len(peers), loc="upper left")
-    save_figure(fig, path)
+def scaling_table(found: Found) -> str:
+    """Return what each point of the sweeps took."""
+    rows = []
+    for axis in ("parameters", "context", "vocabulary"):
+        rows += [[axis, *_point(p)] for p in found.get(axis, [])]
+    for name, case in found.get("long context", {}).items():
+        if isinstance(case, dict):
+            rows.append([f"2,048 tokens, {name}", *_point(case)])
+    if "GPT-2 124M" in found:
+        rows.append(["GPT-2 124M", *_point(found["GPT-2 124M"])])
+    head = ["sweep", "parameters", "context", "vocabulary", "us a token", "MFLOP a token", "memory MB", "law MB"]
+    return _table([*head, "peak MB"], rows)
 
 
-def write(found: dict[str, Any], folder: Path) -> None:
-    """Write everything as JSON, and the chart of the first environment."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bench.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    results = next(iter(found.values())).get("train")
-    if results and all(ms["ratio"] is not None for r in results for ms in r["ms"].values()):
-        chart(results, folder / "bench")
-    print(f"written: {folder}")
+def _point(p: Found) -> list[str]:
+    counts = [f"{p[k]:,}" for k in ("parameters", "context", "vocabulary")]
+    times = [f"{p['us_per_token']:.1f}", f"{p['mflop_per_token']:.2f}"]
+    return [*counts, *times, _number(p["mb"], ".0f"), f"{p['law_mb']:.0f}", _number(p["peak_mb"], ".0f")]
+
+
+def micro_table(found: Found) -> str:
+    """Return the cost of the tape, of the import and of the tokenizer, side by side."""
+    rows = []
+    for what in next(iter(found["tape_us"].values())):
+        rows.append([f"{what}, us", *(f"{found['tape_us'].get(p, {}).get(what, 0):.2f}" for p in ("minillm", "torch"))])
+    rows.append(["import, s", *(_number(found["import_s"].get(p)) for p in ("minillm", "torch"))])
+    tokenizer = found["tokenizer"]
+    ours, theirs = tokenizer["minillm"], tokenizer.get("tokenizers", {})
+    for what, words in (("train_s", "train 8,000 merges, s"), ("encode_mb_s", "encode, MB/s"),
+                        ("encode_mb_s, first time", "encode for the first time, MB/s")):  # fmt: skip
+        rows.append([f"{words} ({tokenizer['megabytes']:.1f} MB)", _number(ours.get(what)), _number(theirs.get(what))])
+    return _table(["", "minillm", "torch, tokenizers"], rows)
+
+
+def against(pairing: str, measured: Found) -> str:
+    """Say which BLAS meets which."""
+    words = []
+    for name in ("numpy", "torch", "jax"):
+        if name in measured:
+            m = measured[name]
+            kernels = f", {m['kernels']}" if m["kernels"] else ""
+            words.append(f"{name} has {m['blas']}{kernels}, {m['threads']} threads, {m['gflops']} GFLOP/s")
+    return f"{PAIRINGS[pairing]}: {'; '.join(words)}"
+
+
+def readme_table(found: Found) -> str:
+    """Return the training steps as one table: a row a workload, times as shares of PyTorch's."""
+    shown = [p for p in PEERS if p != "torch eager" and not PEERS[p].slow]
+    rows = []
+    for pairing, part in found["pairings"].items():
+        for r in [*part.get("train", {}).values(), *part.get("dropout", {}).values()]:
+            if "torch eager" not in r["ms"]:
+                continue
+            name = r["workload"] + (", dropout" if r["dropout"] else "")
+            row = [PAIRINGS[pairing], name, f"{r['ms']['torch eager']['median']:.1f} ms"]
+            row += [_number(r["ms"][p]["ratio"]) if p in r["ms"] else "" for p in shown]
+            rows.append([*row, _memory(r["peak_mb"])])
+    return _table(["", "workload", "torch eager", *shown, "peak MB, Trainer / torch"], rows)
+
+
+def _memory(peak: dict[str, float | None]) -> str:
+    ours, theirs = peak.get("minillm Trainer"), peak["torch eager"]
+    return "" if ours is None or theirs is None else f"{ours:.0f} / {theirs:.0f} = {ours / theirs:.2f}"
+
+
+def readme(found: Found) -> str:
+    """Return what the README shows: the table, generation, and whose matrix products were compared."""
+    m = found["machine"]
+    versions = ", ".join(f"{k} {v}" for k, v in m["versions"].items())
+    parts = [readme_table(found)]
+    for pairing, part in found["pairings"].items():
+        if part.get("generate"):
+            parts += [f"Generation, {PAIRINGS[pairing]}:", generation_table(list(part["generate"].values()))]
+    lines = [f"{m['cpu']}, {m['cores']} cores, {m['system']}, Python {m['python']}; {versions}."]
+    lines += ["Matrix products, the best of 40 of 1,024 x 1,024 in float32:"]
+    lines += [f"- {against(pairing, part['blas'])}" for pairing, part in found["pairings"].items()]
+    lines += [f"- left out: {peer} ({why} is missing)" for peer, why in found["left_out"].items()]
+    return "\n\n".join([*parts, "\n".join(lines)]) + "\n"
+
+
+def in_full(found: Found) -> str:
+    """Return everything as Markdown."""
+    parts = ["# For the README", readme(found).strip()]
+    for pairing, part in found["pairings"].items():
+        for key in ("train", "dropout"):
+            if part.get(key):
+                parts += [f"# Training, {PAIRINGS[pairing]}", training_table(list(part[key].values()), part["blas"])]
+    if "scaling" in found:
+        parts += ["# Scaling", scaling_table(found["scaling"])]
+        parts.append("\n".join(f"- {v['says']}: {'yes' if v['holds'] else 'NO'}" for v in found["verdicts"]))
+    if "micro" in found:
+        parts += ["# Small things", micro_table(found["micro"])]
+    return "\n\n".join(parts) + "\n"
