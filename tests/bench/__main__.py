@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, found: dict[str, Any]) -> Iterator[str]:
             continue
         part = found["pairings"].setdefault(pairing, {})
         part["blas"] = blas(pairing, part.get("blas", {}))
-        yield report.against(pairing, part["blas"])
+        yield report.against(pairing, part["blas"], found["machine"]["vendor"])
         for key in [k for k in ("train", "dropout") if k in args.only]:
             for name in args.workloads:
                 result = time_steps(name, args.peers, pairing, dropout=0.1 * (key == "dropout"), **settings)
@@ -118,6 +118,7 @@ def main() -> None:
         args.only, args.workloads = ["train"], ["S65"]
     found = opened(args.out)
     found["left_out"] = left_out(args.peers)
+    print(report.machine_line(found["machine"]), *found["left_out"].items(), sep="\n", flush=True)
     if not args.report:
         for piece in run(args, found):
             print(piece, flush=True)

@@ -25,9 +25,10 @@ def training_chart(pairings: dict[str, Any], path: Path) -> list[Path]:
     every = [r for results in shown.values() for r in results]
     timed = {peer for r in every for peer in r["ms"]}
     peers = [p for p in PEERS if p in timed and p != "torch eager" and not PEERS[p].slow]
-    fig, axes = figure(max(7.2, 0.8 + 1.4 * len(every)), 3.6, len(shown))
+    fig, axes = figure(max(7.2, 4.0 * len(shown), 1.4 * len(every)), 3.8, len(shown))
     highest = max(1.0, *(r["ms"][p]["ratio"] for r in every for p in peers if p in r["ms"]))
-    for ax, (name, results) in zip([axes] if len(shown) == 1 else axes, shown.items(), strict=True):
+    panels = [axes] if len(shown) == 1 else axes
+    for ax, (name, results) in zip(panels, shown.items(), strict=True):
         width = 0.84 / len(peers)
         for i, peer in enumerate(peers):
             there = [(j, r["ms"][peer]["ratio"]) for j, r in enumerate(results) if peer in r["ms"]]
@@ -36,10 +37,11 @@ def training_chart(pairings: dict[str, Any], path: Path) -> list[Path]:
             ax.bar_label(bars, fmt="%.2f", fontsize=6.5, padding=2)
         ax.axhline(1, color="#555555", linewidth=1, linestyle=":")
         ax.set_xticks(range(len(results)), [r["workload"] for r in results])
-        ax.set_title(f"A training step, {PAIRINGS[name]} (lower is faster)", loc="left", fontsize=10)
-        ax.set_ylim(0, 1.2 * highest)
-        ax.set_ylabel("time of a step, torch eager = 1")
-        ax.legend(frameon=False, fontsize=8, ncols=2 if len(shown) > 1 else len(peers), loc="upper left")
+        ax.set_title(f"A training step, {PAIRINGS[name]}", loc="left", fontsize=10)
+        ax.set_ylim(0, 1.25 * highest)
+        if ax is panels[0]:
+            ax.set_ylabel("time of a step, torch eager = 1")
+            ax.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
     each = []
     for name, results in shown.items():
         for r in results:

@@ -16,15 +16,20 @@ from tests.bench.process import Process
 from tests.bench.training import summary
 from tests.bench.workloads import workload
 
-PROMPT = 8
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+def lengths(name: str) -> tuple[int, int]:
+    """Return the tokens of a prompt, and of what is written to the end of the context."""
+    context = workload(name).context
+    return min(8, context // 2), context - min(8, context // 2)
 
 
 def writer(name: str, library: str, batch: int) -> Callable[[None], dict[str, Any]]:
     """Return a function that continues prompts to the end of the context, always with the likeliest token."""
     w = workload(name)
-    prompts = np.random.default_rng(1).integers(0, w.config.vocab_size, (batch, PROMPT))
-    new = w.config.block_size - PROMPT
+    prompt, new = lengths(name)
+    prompts = np.random.default_rng(1).integers(0, w.config.vocab_size, (batch, prompt))
     if library == "torch":
         import torch
 
@@ -78,7 +83,7 @@ def time_tokens(
             same = min(float(np.mean(np.array(text) == np.array(texts[0]))) for text in texts)
             if same < 0.9:  # float32: one near tie changes everything after it in that row
                 raise RuntimeError(f"{name}: only {same:.0%} of the tokens are the same")
-            tokens = batch * (workload(name).config.block_size - PROMPT)
+            tokens = batch * lengths(name)[1]
             times: dict[tuple[str, int], list[float]] = {key: [] for key in made}
             for _ in range(rounds):
                 for key, process in made.items():

@@ -37,10 +37,14 @@ def cpu_flags() -> set[str]:
     return set(cpu_info("flags").split())
 
 
-def gflops(multiply: Callable[[], Any], n: int, repeats: int = 40) -> int:
-    """Return the rate of a product of two n x n matrices, in GFLOP/s: the best of some, as the floor of a step."""
-    seconds = []
-    for _ in range(repeats):
+def gflops(multiply: Callable[[], Any], n: int, lasting: float = 2.0) -> int:
+    """Return the rate of a product of two n x n matrices in GFLOP/s: the best that was seen, as it stands for a floor.
+
+    Args:
+        lasting: seconds of trying.
+    """
+    seconds, until = [], time.perf_counter() + lasting
+    while not seconds or time.perf_counter() < until:
         start = time.perf_counter()
         multiply()
         seconds.append(time.perf_counter() - start)
@@ -95,6 +99,7 @@ def describe() -> dict[str, Any]:
             found[name] = importlib.metadata.version(name)
     return {
         "cpu": cpu_name(),
+        "vendor": cpu_vendor(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),

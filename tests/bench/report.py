@@ -26,7 +26,7 @@ def blas_of(peer: str) -> str:
 
 
 def training_table(results: list[Found], blas: dict[str, Found]) -> str:
-    """Return milliseconds a step, spread, ratio to PyTorch, tokens a second, share of the GEMM rate, peak memory."""
+    """Return what a step took, beside PyTorch, and beside the time of its matrix products alone."""
     rows = []
     for r in results:
         for peer, ms in r["ms"].items():
@@ -41,10 +41,11 @@ def training_table(results: list[Found], blas: dict[str, Found]) -> str:
                     f"{1e3 * r['tokens'] / ms['median']:,.0f}",
                     f"{floor / ms['median']:.2f}",
                     _number(r["peak_mb"][peer], ".0f"),
+                    _number(r["loaded_mb"][peer], ".0f"),
                 ]
             )
     head = ["workload", "", "ms a step", "rounds", "ratio to torch eager", "tokens/s", "of its GEMM rate", "peak MB"]
-    return _table(head, rows)
+    return _table([*head, "of it the library"], rows)
 
 
 def generation_table(results: list[Found]) -> str:
@@ -95,7 +96,11 @@ def micro_table(found: Found) -> str:
     return _table(["", "minillm", "torch, tokenizers"], rows)
 
 
-def against(pairing: str, measured: Found) -> str:
+WITH_AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")
+"""Kernels of OpenBLAS that use it."""
+
+
+def against(pairing: str, measured: Found, vendor: str) -> str:
     """Say which BLAS meets which."""
     words = []
     for name in ("numpy", "torch", "jax"):
@@ -103,7 +108,17 @@ def against(pairing: str, measured: Found) -> str:
             m = measured[name]
             kernels = f", {m['kernels']}" if m["kernels"] else ""
             words.append(f"{name} has {m['blas']}{kernels}, {m['threads']} threads, {m['gflops']} GFLOP/s")
-    return f"{PAIRINGS[pairing]}: {'; '.join(words)}"
+    text = f"{PAIRINGS[pairing]}: {'; '.join(words)}"
+    wide = measured["numpy"]["kernels"] in WITH_AVX512
+    if wide and vendor == "AuthenticAMD" and "torch" in measured and not measured["torch"]["kernels"]:
+        text += ". OpenBLAS uses AVX-512 here; MKL, on a processor of AMD, AVX2"
+    return text
+
+
+def machine_line(machine: Found) -> str:
+    """Say what it was measured on."""
+    versions = ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
+    return f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}; {versions}"
 
 
 def readme_table(found: Found) -> str:
@@ -128,15 +143,13 @@ def _memory(peak: dict[str, float | None]) -> str:
 
 def readme(found: Found) -> str:
     """Return what the README shows: the table, generation, and whose matrix products were compared."""
-    m = found["machine"]
-    versions = ", ".join(f"{k} {v}" for k, v in m["versions"].items())
     parts = [readme_table(found)]
     for pairing, part in found["pairings"].items():
         if part.get("generate"):
             parts += [f"Generation, {PAIRINGS[pairing]}:", generation_table(list(part["generate"].values()))]
-    lines = [f"{m['cpu']}, {m['cores']} cores, {m['system']}, Python {m['python']}; {versions}."]
-    lines += ["Matrix products, the best of 40 of 1,024 x 1,024 in float32:"]
-    lines += [f"- {against(pairing, part['blas'])}" for pairing, part in found["pairings"].items()]
+    machine = found["machine"]
+    lines = [f"{machine_line(machine)}. Products of two matrices of 1,024 x 1,024 in float32, at best:", ""]
+    lines += [f"- {against(pairing, part['blas'], machine['vendor'])}" for pairing, part in found["pairings"].items()]
     lines += [f"- left out: {peer} ({why} is missing)" for peer, why in found["left_out"].items()]
     return "\n\n".join([*parts, "\n".join(lines)]) + "\n"
 

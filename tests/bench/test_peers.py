@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.bench import training
+from tests.bench import generating, training
 from tests.bench.peers import PEERS, left_out
 from tests.bench.process import Process, once
 from tests.bench.workloads import Workload, workload
@@ -59,7 +59,15 @@ def test_a_run_in_two_processes_takes_turns_and_compares_losses() -> None:
     result = training.time_steps("XS17", peers, "installed", dropout=0.0, seconds=0.0, rounds=2)
     assert set(result["ms"]) == set(result["peak_mb"]) == set(peers)
     assert 0 <= result["loss_gap"] <= 1e-5
+    assert all(0 < result["loaded_mb"][p] <= result["peak_mb"][p] for p in peers if result["peak_mb"][p] is not None)
     assert all(0 < ms["low"] <= ms["median"] <= ms["high"] and ms["ratio"] is None for ms in result["ms"].values())
+
+
+def test_generation_is_timed_with_the_threads_that_suit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generating.importlib.util, "find_spec", lambda name: None)  # PyTorch starts slowly
+    case = generating.time_tokens("XS17", "installed", seconds=0.0, rounds=1, batches=(2,))["cases"][0]
+    assert case["same"] == 1 and case["minillm"]["median"] > 0 and case["minillm"]["ratio"] is None
+    assert 1 <= case["minillm"]["threads"] <= os.cpu_count()
 
 
 def test_slow_peers_are_timed_at_s_without_dropout_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,14 @@ def trained(name: str, dropout: float = 0.0, torch: bool = True) -> dict[str, An
     times |= {"torch eager": ms(36.0, 1.0), "torch.compile": ms(34.0, 0.94)} if torch else {}
     times |= {"MyGrad": ms(366.0, 10.2 if torch else None)}
     peak = {**dict.fromkeys(times, 95.0), "torch eager": 380.0}
-    return {"workload": name, "dropout": dropout, **ROW, "ms": times, "peak_mb": peak}
+    return {
+        "workload": name,
+        "dropout": dropout,
+        **ROW,
+        "ms": times,
+        "peak_mb": peak,
+        "loaded_mb": dict.fromkeys(times, 40.0),
+    }
 
 
 def recorded(torch: bool = True) -> dict[str, Any]:
@@ -46,7 +53,14 @@ def recorded(torch: bool = True) -> dict[str, Any]:
     long = {"squares_mb": 537.0, "plain": sweep[0], "recomputed": sweep[1]}
     tape = {"op": 1.0, "op, recorded": 2.0}
     return {
-        "machine": {"cpu": "A", "cores": 2, "system": "Linux", "python": "3.11", "versions": {"numpy": "2.4"}},
+        "machine": {
+            "cpu": "A",
+            "vendor": "AuthenticAMD",
+            "cores": 2,
+            "system": "Linux",
+            "python": "3.11",
+            "versions": {"numpy": "2.4"},
+        },
         "left_out": {"JAX jit": "the package jax"},
         "pairings": {"avx2": pairing, "installed": pairing},
         "scaling": {"parameters": sweep, "context": sweep, "vocabulary": sweep, "long context": long},
@@ -73,6 +87,17 @@ def test_the_readme_has_a_row_for_each_workload_and_says_who_met_whom() -> None:
     text = report.readme(recorded())
     assert "numpy has openblas 0.3.31, Haswell, 2 threads, 220 GFLOP/s; torch has mkl, 2 threads, 195 GFLOP/s" in text
     assert "JAX jit (the package jax is missing)" in text
+
+
+def test_avx512_against_avx2_is_said_plainly() -> None:
+    measured = recorded()["pairings"]["avx2"]["blas"]
+    assert "OpenBLAS uses AVX-512 here" not in report.against("avx2", measured, "AuthenticAMD")
+    measured["numpy"]["kernels"] = "SkylakeX"
+    words = "OpenBLAS uses AVX-512 here; MKL, on a processor of AMD, AVX2"
+    assert words in report.against("installed", measured, "AuthenticAMD")
+    assert words not in report.against("installed", measured, "GenuineIntel")
+    measured["torch"]["kernels"] = "told that the processor is Intel's"
+    assert words not in report.against("avx512", measured, "AuthenticAMD")
 
 
 def test_the_share_of_the_gemm_rate_is_that_of_the_library_itself() -> None:

@@ -21,8 +21,10 @@ SLOW_ROUNDS = 2
 
 
 def trainer(name: str, peer: str, dropout: float) -> Callable[[int], dict[str, Any]]:
-    """Return a function that makes n steps and returns losses, seconds a step and peak memory."""
+    """Return a function that makes n steps and returns losses, seconds, peak memory and that of the library alone."""
     w = workload(name, dropout)
+    PEERS[peer].load()
+    loaded = peak_mb()
     trained, batches = PEERS[peer].make(w), w.batches(8)
 
     def steps(n: int) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def trainer(name: str, peer: str, dropout: float) -> Callable[[int], dict[str, A
             start = time.perf_counter()
             losses.append(trained.step(batches[i % len(batches)]))
             times.append(time.perf_counter() - start)
-        return {"losses": losses, "times": times, "peak_mb": peak_mb()}
+        return {"losses": losses, "times": times, "peak_mb": peak_mb(), "loaded_mb": loaded}
 
     return steps
 
@@ -84,7 +86,7 @@ def time_steps(
         speed = {peer: float(np.mean(made[peer].ask(2)["times"])) for peer in fast}
         turn = seconds / rounds / max(1, len(fast))
         rounds_ms: dict[str, list[float]] = {peer: [] for peer in made}
-        peak = {}
+        peak, loaded = {}, {}
         for r in range(rounds):
             for peer in list(made) if r % 2 == 0 else list(made)[::-1]:
                 if peer not in fast and r >= SLOW_ROUNDS:
@@ -92,7 +94,7 @@ def time_steps(
                 made[peer].ask(1)  # its weights come back into the cache
                 result = made[peer].ask(max(2, int(turn / speed[peer])) if peer in fast else 1)
                 rounds_ms[peer].append(1e3 * float(np.median(result["times"])))
-                peak[peer] = result["peak_mb"]
+                peak[peer], loaded[peer] = result["peak_mb"], result["loaded_mb"]
     return {
         "workload": name,
         "dropout": dropout,
@@ -100,6 +102,7 @@ def time_steps(
         "loss_gap": gap(first),
         "gflop": w.flops() / 1e9,
         "peak_mb": peak,
+        "loaded_mb": loaded,
         "ms": {peer: summary(ms, rounds_ms.get("torch eager")) for peer, ms in rounds_ms.items()},
     }
 

@@ -51,9 +51,13 @@ class Entry:
             return "a C++ compiler"
         return ""
 
+    def load(self) -> type:
+        """Import its library and return its class."""
+        return getattr(importlib.import_module(f"tests.bench.peers.{self.file}"), self.name)
+
     def make(self, w: Workload) -> Peer:
         """Return it with the workload's first weights."""
-        return getattr(importlib.import_module(f"tests.bench.peers.{self.file}"), self.name)(w, w.weights())
+        return self.load()(w, w.weights())
 
 
 PEERS = {
