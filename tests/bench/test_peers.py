@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.bench import generating, training
+from tests.bench import generating, process, training
 from tests.bench.peers import PEERS, left_out
 from tests.bench.process import Process, once
 from tests.bench.workloads import Workload, workload
 
 
-def made(peer: str, w: Workload, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The peer; PyTorch compiled as far as a C++ compiler is needed, which takes half a minute."""
-    if PEERS[peer].lacks() and (peer != "torch.compile" or PEERS["torch eager"].lacks()):
-        pytest.skip(f"needs {PEERS[peer].lacks()}")
-    if peer == "torch.compile":
-        from tests.bench.peers.with_torch import TorchCompiled
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Workload], Any]]:
+    """A function that makes a peer; PyTorch is compiled only as far as needs no C++, which takes half a minute."""
+    opened = []
 
-        monkeypatch.setattr(TorchCompiled, "backend", "aot_eager")
-    state = np.random.get_state()  # noqa: NPY002
-    found = PEERS[peer].make(w)
-    np.random.set_state(state)  # noqa: NPY002 (importing JAX draws from the global generator)
-    return found
+    def peer_of(peer: str, w: Workload) -> Any:
+        if PEERS[peer].lacks() and (peer != "torch.compile" or PEERS["torch eager"].lacks()):
+            pytest.skip(f"needs {PEERS[peer].lacks()}")
+        if peer == "torch.compile":
+            monkeypatch.setattr(PEERS[peer].load(), "backend", "aot_eager")
+        state = np.random.get_state()  # noqa: NPY002 (importing JAX draws from the global generator)
+        opened.append(PEERS[peer].make(w))
+        np.random.set_state(state)  # noqa: NPY002
+        return opened[-1]
+
+    yield peer_of
+    for peer in opened:
+        if hasattr(peer, "close"):
+            peer.close()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("peer", list(PEERS))
-def test_two_steps_have_the_losses_of_the_plain_loop(peer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_steps_have_the_losses_of_the_plain_loop(peer: str, make: Callable[[str, Workload], Any]) -> None:
     w = workload("XS17")
-    plain, other = PEERS["minillm plain loop"].make(w), made(peer, w, monkeypatch)
+    plain, other = make("minillm plain loop", w), make(peer, w)
     losses = {"plain": [plain.step(b) for b in w.batches(3)], peer: [other.step(b) for b in w.batches(3)]}
     assert training.gap(losses) <= 1e-5
     assert losses[peer][0] != losses[peer][2]
@@ -41,11 +50,11 @@ def test_two_steps_have_the_losses_of_the_plain_loop(peer: str, monkeypatch: pyt
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("peer", [peer for peer in PEERS if not PEERS[peer].slow and peer != "torch.compile"])
-def test_dropout_drops(peer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_drops(peer: str, make: Callable[[str, Workload], Any]) -> None:
     w = workload("XS17")
     batch = w.batches(1)[0]
-    without = PEERS["minillm plain loop"].make(w).step(batch)
-    with_half = made(peer, replace(w, config=replace(w.config, dropout=0.5)), monkeypatch).step(batch)
+    without = make("minillm plain loop", w).step(batch)
+    with_half = make(peer, replace(w, config=replace(w.config, dropout=0.5))).step(batch)
     assert 1e-4 < abs(with_half - without) < 1
 
 
@@ -95,9 +104,16 @@ def test_an_unknown_workload_is_refused(name: str) -> None:
 
 def test_a_process_that_ends_is_named() -> None:
     arguments = {"name": "XS17", "peer": "nobody", "dropout": 0.0}
-    process = Process("tests.bench.training:trainer", dict(os.environ), **arguments)
-    with process, pytest.raises(RuntimeError, match=r"training:trainer .*'peer': 'nobody'.* ended with status 1"):
-        process.ask(1)
+    served = Process("tests.bench.training:trainer", dict(os.environ), **arguments)
+    with served, pytest.raises(RuntimeError, match=r"training:trainer .*'peer': 'nobody'.* ended with status 1"):
+        served.ask(1)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells the peak of another process")
+def test_memory_of_other_processes_is_added() -> None:
+    alone, twice = process.peak_mb(), process.peak_mb([os.getpid()])
+    assert alone is not None and twice is not None and twice == pytest.approx(2 * alone, rel=0.01)
+    assert process.peak_mb([2**30]) is None
 
 
 def test_a_process_has_the_environment_it_was_given() -> None:

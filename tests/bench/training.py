@@ -33,7 +33,7 @@ def trainer(name: str, peer: str, dropout: float) -> Callable[[int], dict[str, A
             start = time.perf_counter()
             losses.append(trained.step(batches[i % len(batches)]))
             times.append(time.perf_counter() - start)
-        return {"losses": losses, "times": times, "peak_mb": peak_mb(), "loaded_mb": loaded}
+        return {"losses": losses, "times": times, "peak_mb": peak_mb(getattr(trained, "pids", ())), "loaded_mb": loaded}
 
     return steps
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -35,29 +36,44 @@ class PlainLoop:
         return loss.item()
 
 
+class Given(LanguageTask):
+    """Takes its batch from the benchmark."""
+
+    given: Batch
+
+    def batch(self, number: int) -> Any:
+        return self.given
+
+
 class ThroughTrainer:
-    """minillm's Trainer."""
+    """minillm's Trainer as in a run of more than some seconds: each worker in its own process, where that can be.
+
+    Attributes:
+        pids: of the other processes.
+    """
 
     def __init__(self, w: Workload, weights: dict[str, np.ndarray]) -> None:
         model = PlainLoop(w, weights).model
-        outer = self
-
-        class Given(LanguageTask):
-            """Takes its batch from the benchmark."""
-
-            def batch(self, number: int) -> Any:
-                return outer.given
-
         nothing = np.zeros(2, dtype=np.int64)
-        task = Given(nothing, nothing, 1, block_size=w.config.block_size, batch_size=w.batch_size)
+        self.task = Given(nothing, nothing, 1, block_size=w.config.block_size, batch_size=w.batch_size)
         settings = TrainingConfig(
             steps=10**6, schedule="constant", warmup_steps=0, lr=LR, beta1=BETAS[0], beta2=BETAS[1], clip=CLIP,
             weight_decay=WEIGHT_DECAY,
         )  # fmt: skip
-        self.trainer = Trainer(model, task, settings)
-        self.running = self.trainer.workers.running()
+        self.trainer = Trainer(model, self.task, settings)
+        workers = self.trainer.workers
+        self.running = workers.running()
         self.running.__enter__()  # its threads live as long as this process
+        workers.start_processes()
+        until = time.perf_counter() + 60
+        while not all(p.is_ready() for p in workers._processes) and time.perf_counter() < until:
+            time.sleep(0.05)
+        self.pids = [p._process.pid for p in workers._processes]
 
     def step(self, batch: Batch) -> float:
-        self.given = batch
+        self.task.given = batch
         return self.trainer.train_step()[0]
+
+    def close(self) -> None:
+        """End its threads and processes."""
+        self.running.__exit__(None, None, None)
