@@ -33,7 +33,7 @@ def writer(name: str, library: str, batch: int) -> Callable[[None], dict[str, An
     if library == "torch":
         import torch
 
-        from tests.bench.peers import torch_gpt
+        from tests.bench import torch_gpt
 
         other = torch_gpt.make(w.config, w.weights())
 

@@ -78,7 +78,7 @@ def step(
         trained.model.blocks = nn.ModuleList([Recomputed(block) for block in trained.model.blocks])
     batches, times = w.batches(4), []
     until = time.perf_counter() + seconds
-    while len(times) < 4 or (time.perf_counter() < until and len(times) < 200):
+    while len(times) < 3 or (time.perf_counter() < until and len(times) < 200):
         start = time.perf_counter()
         loss = trained.step(batches[len(times) % len(batches)])
         times.append(time.perf_counter() - start)

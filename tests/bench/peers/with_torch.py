@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.bench.peers import Batch
-from tests.bench.peers.torch_gpt import make
+from tests.bench.torch_gpt import make
 from tests.bench.workloads import BETAS, CLIP, LR, WEIGHT_DECAY, Workload
 
 
