@@ -270,6 +270,8 @@ def test_a_file_that_may_not_be_read(
     assert not (tmp_path / "out").exists()
 
 
-def test_debug_shows_where(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="no-text"):
-        main(["pretrain", "--debug", "--text", str(tmp_path / "no-text"), "--out", str(tmp_path / "out")])
+def test_debug_shows_where(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    text = str(tmp_path / "no\x1b[2Jtext")
+    assert main(["pretrain", "--debug", "--text", text, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" in said and "no\\x1b[2Jtext" in said and "\x1b" not in said
