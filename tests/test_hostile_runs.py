@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from lessons.__main__ import main
 from lessons.console import visible
 from lessons.l11_gpt import GPT, GPTConfig
 from minillm.text import ByteBPETokenizer, CharTokenizer
-from minillm.training import Checkpoints, Trainer, TrainingConfig
+from minillm.training import CheckpointError, Checkpoints, Trainer, TrainingConfig
 from tests.lessons.test_console import Terminal, steers
 from tests.training.test_resume import fingerprint
 
@@ -237,6 +238,61 @@ def test_a_state_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
             assert str(error)
             assert (fingerprint(other), contents(folder)) == (before, files), (place, value)
     assert refused > 100
+
+
+def test_a_file_of_a_run_cannot_be_another_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("a year of work", encoding="utf-8")
+    for name in ("metrics.jsonl", "config.json.tmp", "curves.png", "checkpoints/step-00000002.safetensors.tmp", "x/y"):
+        path = run / name
+        path.parent.mkdir(exist_ok=True)
+        kept = path.read_bytes() if path.exists() else None
+        path.unlink(missing_ok=True)
+        try:
+            path.symlink_to(precious)
+        except OSError:
+            pytest.skip("Windows makes no links unless it is told to")
+        for command in ("generate", "evaluate", "resume"):
+            assert f"{path}: is a link that leads out of the run" in complaint([command, str(run)], capsys)
+        path.unlink()
+        if kept is not None:
+            path.write_bytes(kept)
+    assert precious.read_text(encoding="utf-8") == "a year of work"
+    (run / "again.json").symlink_to(run / "config.json")  # inside, links do no harm
+    assert main(["generate", str(run), "--max-new-tokens", "2"]) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a hole takes the disk, or there are no pipes with names")
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "metrics.jsonl", "run.lock", "checkpoints/best.json",
+                                  "checkpoints/step-00000001.json", "checkpoints/step-00000001.safetensors"])  # fmt: skip
+def test_a_file_of_a_run_cannot_be_without_end(run: Path, name: str, capsys: pytest.CaptureFixture) -> None:
+    path = run / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    assert f"{path}: is neither a file nor a folder" in complaint(["generate", str(run)], capsys)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert f"{path}: is a link that leads out" in complaint(["generate", str(run)], capsys)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(2**42)
+    if path.suffix.startswith(".json"):
+        assert "bytes, more than a run writes" in complaint(["generate", str(run)], capsys)
+    elif path.suffix == ".safetensors":
+        with pytest.raises(CheckpointError, match=r"damaged: 4,398,046,511,104 bytes, expected"):
+            Checkpoints(run / "checkpoints").load(path)
+
+
+def test_weights_that_are_nan_write_nothing(run: Path, capsys: pytest.CaptureFixture) -> None:
+    weights = Checkpoints(run / "checkpoints").load_latest()[1]["model"]
+    Checkpoints(run / "checkpoints").save(2, {"model": {name: t * math.nan for name, t in weights.items()}})
+    for more in ([], ["--beams", "2"], ["--temperature", "0"]):
+        assert main(["generate", str(run), *more]) == 2
+        said = capsys.readouterr()
+        assert "the logits of the model are NaN" in said.err and said.err.count("\n") == 1
+        assert said.out in ("", "The ")
 
 
 def test_a_checkpoint_cannot_cut_off_other_files(tmp_path: Path) -> None:
