@@ -139,7 +139,7 @@ def _look_over(folder: Path) -> None:
                 path = Path(entry.path)
                 if entry.is_symlink():
                     if not path.resolve().is_relative_to(root):
-                        raise RunError(f"{path}: is a link that leads out of the run; put what it leads to in its place")
+                        raise RunError(f"{path}: is a link that leads out of the run; put a copy in its place")
                 elif entry.is_dir():
                     folders.append(path)
                 elif not entry.is_file() and path.exists():  # a trainer may have removed it by now

@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -221,7 +222,9 @@ def test_bad_input(
         usual = dict(zip(TINY[1::2], TINY[2::2], strict=True))
         argv += [a for k, v in usual.items() if k not in argv for a in (k, v)]
     before = {p: p.stat().st_mtime_ns for p in [*tmp.rglob("*"), *home.rglob("*")]}
+    began = time.process_time()
     assert main(argv) == 2
+    assert time.process_time() - began < 5
     said = capsys.readouterr()
     assert said.err.count("\n") == 1 and say in said.err and "Traceback" not in said.err, said.err
     assert said.out == ""
