@@ -68,7 +68,7 @@ class Copy:
 def main(argv: Sequence[str] | None = None, faults: Sequence[Fault] = FAULTS, root: Path = ROOT) -> int:
     """Try all faults; return 1 if one survives or cannot be tried."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="faults with one of these in description or file")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="faults with a word in text or file")
     words = parser.parse_args(argv).only
     chosen = [f for f in faults if any(w in f"{f.what} {f.file}" for w in words)]
     caught, began = 0, time.monotonic()
