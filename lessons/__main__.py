@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from lessons.console import harmless_output, say
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -137,12 +140,11 @@ def _training_options(made: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, 1 (training failed), 2 (bad input), 130 or 143 (stopped)."""
     arguments = _parser().parse_args(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a console that cannot show a character shows its number
     try:
-        status = _run(arguments)
-        sys.stdout.flush()
+        with harmless_output():
+            status = _run(arguments)
+            if sys.stdout is not None:  # closed before the program began
+                sys.stdout.flush()
         return status
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -157,25 +159,17 @@ def _run(arguments: argparse.Namespace) -> int:
 
     room = course if hasattr(course, "do_" + arguments.command) else command
     handler: Callable[[Any], int] = getattr(room, "do_" + arguments.command)
-    if arguments.debug:
-        return handler(arguments)
     try:
         return handler(arguments)
     except BrokenPipeError:
         raise
     except command.Stopped as stop:
-        print(stop, file=sys.stderr)
+        say(str(stop))
         return stop.status
-    except command.TRAINING_ERRORS as error:
-        print(f"minillm {arguments.command}: {error}", file=sys.stderr)
-        return 1
-    except command.INPUT_ERRORS as error:
-        print(f"minillm {arguments.command}: {command.one_line(error)}", file=sys.stderr)
-        return 2
-    except Exception as error:  # nobody has thought of it; who reads this is not helped by a traceback
-        what = f"{type(error).__name__}: {command.one_line(error)}"
-        print(f"minillm {arguments.command}: {what} (with --debug: where it came from)", file=sys.stderr)
-        return 1
+    except Exception as error:
+        status, text = command.verdict(error)
+        say(f"minillm {arguments.command}: {traceback.format_exc() if arguments.debug else text}")
+        return status
 
 
 if __name__ == "__main__":

@@ -59,6 +59,16 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def verdict(error: Exception) -> tuple[int, str]:
+    """Return the exit status for an error, and what is said about it: 1 for a training that failed, 2 for bad input."""
+    if isinstance(error, TRAINING_ERRORS):
+        return 1, str(error)
+    if isinstance(error, INPUT_ERRORS):
+        return 2, one_line(error)
+    # Nobody has thought of it; who reads this is not helped by a traceback.
+    return 1, f"{type(error).__name__}: {one_line(error)} (with --debug: where it came from)"
+
+
 # --- making runs ------------------------------------------------------------------------------------------------------
 def new_folder(out: Path | None, name: str) -> Path:
     """Return the folder that was asked for, or one in runs/ that does not exist yet."""

@@ -66,14 +66,18 @@ def next_distribution(logits: np.ndarray, seen: np.ndarray, how: Sampling) -> np
         how: the settings.
 
     Returns:
-        Probabilities (V,) in float64, summing to 1; never NaN, also if every logit is -inf but one.
+        Probabilities (V,) in float64, summing to 1; never NaN. Infinite logits have their limits: beside inf nothing
+        counts, -inf has probability 0, and where every logit is -inf all tokens are as likely.
+
+    Raises:
+        ValueError: if a logit is NaN: such a model says nothing.
     """
     x = logits.astype(np.float64)
-    if how.repetition_penalty != 1 and len(seen):
-        ids = np.unique(seen)
-        x[ids] = np.where(x[ids] > 0, x[ids] / how.repetition_penalty, x[ids] * how.repetition_penalty)
-    if not np.isfinite(x.max()):
-        x = np.where(np.isposinf(x), 0.0, -np.inf) if np.isposinf(x).any() else np.zeros_like(x)
+    with np.errstate(over="ignore"):
+        if how.repetition_penalty != 1 and len(seen):
+            ids = np.unique(seen)
+            x[ids] = np.where(x[ids] > 0, x[ids] / how.repetition_penalty, x[ids] * how.repetition_penalty)
+    x = _with_finite_maximum(x)
     if how.temperature == 0:
         p = np.zeros_like(x)
         p[x.argmax()] = 1.0
@@ -90,6 +94,19 @@ def next_distribution(logits: np.ndarray, seen: np.ndarray, how: Sampling) -> np
         p[order[before >= how.top_p]] = 0.0  # the likeliest has 0 before it, so it always stays
         p /= p.sum()
     return p
+
+
+def _with_finite_maximum(x: np.ndarray) -> np.ndarray:
+    """Return logits (..., V) that mean the same and whose largest is finite, so that it can be subtracted."""
+    top = x.max(axis=-1, keepdims=True)
+    if np.isnan(top).any():
+        raise ValueError(
+            "generate: the logits of the model are NaN; its weights are damaged, or its training went wrong. "
+            "Take an earlier checkpoint"
+        )
+    if np.isfinite(top).all():
+        return x
+    return np.where(np.isfinite(top), x, np.where(np.isposinf(x) | np.isneginf(top), 0.0, -np.inf))
 
 
 class _Reader:
@@ -162,6 +179,7 @@ def generate_tokens(
     Raises:
         ValueError: for an empty prompt or a negative ``max_new_tokens``.
         IndexError: for ids that the model does not know.
+        ValueError: while iterating, if the model answers NaN.
     """
     rows = [list(map(int, p)) for p in prompts]
     _check_prompts(model, rows, max_new_tokens)  # now, not when the first token is asked for
@@ -324,7 +342,7 @@ def beam_search(
     finished: list[tuple[float, float, list[int]]] = []
     with _evaluating(model):
         for step in range(1, max_new_tokens + 1):
-            logits = reader.logits(beams).astype(np.float64)
+            logits = _with_finite_maximum(reader.logits(beams).astype(np.float64))
             shifted = logits - logits.max(axis=1, keepdims=True)
             log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
             total = scores[:, None] + log_p

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import os
 import random
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,9 +29,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let pytest-randomly shuffle the tests, but not seed the global generators: no test may need them."""
+    """Let pytest-randomly shuffle the tests, but not seed the global generators; let Ctrl-C be heard."""
     if hasattr(config.option, "randomly_reset_seed"):
         config.option.randomly_reset_seed = False
+    # A shell starts what it puts into the background deaf to Ctrl-C, and so would be every program that tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @functools.cache

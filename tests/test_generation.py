@@ -129,30 +129,73 @@ def test_settings_at_their_limits_change_nothing():
     assert next_distribution(x, none, Sampling(temperature=1e-300)).tolist() == [0, 1, 0, 0]
 
 
-def test_no_nan_from_extreme_logits():
-    for x in ([-math.inf, 0.0], [-math.inf, -math.inf], [math.inf, 1.0], [1e308, -1e308]):
-        p = next_distribution(np.array(x), np.array([0]), Sampling(top_p=0.5))
-        assert np.isfinite(p).all() and p.sum() == pytest.approx(1)
+EXTREME = st.sampled_from([-math.inf, math.inf, 0.0, 1.0, -1e308, 1e308])
+SETTINGS = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.0, 1e-300, 0.5, 1.0, 1e300]),
+    top_k=st.none() | st.integers(1, 5),
+    top_p=st.sampled_from([1e-300, 0.5, 1.0]),
+    repetition_penalty=st.sampled_from([1e-300, 0.5, 1.0, 1.5, 1e300]),
+)
+
+
+@given(st.lists(EXTREME | st.floats(-50, 50), min_size=1, max_size=6), SETTINGS)
+def test_no_nan_from_any_logits(x, how):
+    p = next_distribution(np.array(x), np.array([0]), how)
+    assert np.isfinite(p).all() and (p >= 0).all() and p.sum() == pytest.approx(1)
+
+
+def test_infinite_logits_have_their_limits():
+    none = np.array([], dtype=int)
+    for x, wanted in (
+        ([-math.inf, -math.inf], [0.5, 0.5]),  # all masked
+        ([-math.inf, 3.0], [0, 1]),
+        ([math.inf, 1e308, math.inf, -math.inf], [0.5, 0, 0.5, 0]),
+    ):
+        assert next_distribution(np.array(x), none, Sampling()).tolist() == wanted
+
+
+class Fixed:
+    """A model that always says the same."""
+
+    training = False
+    config = GPTConfig(3, block_size=4, n_embd=4, n_head=1)
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    def parameters(self):
+        return iter([minillm.zeros(1)])
+
+    def eval(self):
+        return self
+
+    def __call__(self, ids):
+        return minillm.tensor(np.tile(self.logits, (*ids.shape, 1)))
+
+
+@pytest.mark.parametrize("how", [{"how": Sampling(temperature=0)}, {}, {"num_beams": 2}], ids=str)
+@pytest.mark.parametrize("place", range(3))
+def test_nan_is_an_error_and_no_token(how, place):
+    x = np.array([0.0, 1.0, math.inf])
+    x[place] = math.nan
+    with pytest.raises(ValueError, match=r"logits of the model are NaN.*earlier checkpoint"):
+        generate(Fixed(x), [0], 3, **how)
+    with pytest.raises(ValueError, match="NaN"):
+        next_distribution(x, np.array([place]), Sampling(repetition_penalty=1.2))
+
+
+def test_beams_of_infinite_logits():
+    assert beam_search(Fixed(np.array([0.0, math.inf, 5.0])), [0], 3, 2) == ([0, 1, 1, 1], 0.0)
+    found, score = beam_search(Fixed(np.full(3, -math.inf)), [0], 2, 2)
+    assert len(found) == 3 and score == pytest.approx(-2 * math.log(3))
 
 
 def test_draws_follow_the_distribution():
-    class Fixed:
-        training = False
-        config = GPTConfig(3, block_size=4, n_embd=4, n_head=1)
-        p = np.array([0.2, 0.5, 0.3])
-
-        def parameters(self):
-            return iter([minillm.zeros(1)])
-
-        def eval(self):
-            return self
-
-        def __call__(self, ids):
-            return minillm.tensor(np.log(np.tile(self.p, (*ids.shape, 1))))
-
-    ids = generate(Fixed(), [0], 4000, generator=minillm.Generator().manual_seed(1))[1:]
+    p = np.array([0.2, 0.5, 0.3])
+    ids = generate(Fixed(np.log(p)), [0], 4000, generator=minillm.Generator().manual_seed(1))[1:]
     share = np.bincount(ids, minlength=3) / len(ids)
-    assert np.abs(share - Fixed.p).max() < 0.03  # 4 standard deviations of the largest
+    assert np.abs(share - p).max() < 0.03  # 4 standard deviations of the largest
 
 
 def test_stop_tokens_end_a_row():

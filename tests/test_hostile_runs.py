@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import math
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +19,11 @@ import pytest
 import minillm
 import minillm.nn as nn
 from lessons.__main__ import main
+from lessons.console import visible
 from lessons.l11_gpt import GPT, GPTConfig
-from minillm.text import ByteBPETokenizer
-from minillm.training import Checkpoints, Trainer, TrainingConfig
+from minillm.text import ByteBPETokenizer, CharTokenizer
+from minillm.training import CheckpointError, Checkpoints, Trainer, TrainingConfig
+from tests.lessons.test_console import Terminal, steers
 from tests.training.test_resume import fingerprint
 
 
@@ -107,6 +114,68 @@ def test_other_names_than_the_models(run: Path, capsys: pytest.CaptureFixture) -
         assert words in said
 
 
+ORDERS = "\x1b\x9b\x07\r\n\t\x7fa"
+
+
+@pytest.fixture
+def steering_run(tmp_path: Path) -> Path:
+    """A run whose tokens are orders to a terminal."""
+    minillm.manual_seed(0)
+    folder, tokenizer = tmp_path / "steers", CharTokenizer.train(ORDERS)
+    shape = GPTConfig(tokenizer.vocab_size, block_size=8, n_layer=1, n_head=2, n_embd=4)
+    Checkpoints(folder / "checkpoints").save(1, {"model": GPT(shape).state_dict()})
+    tokenizer.save(folder / "tokenizer.json")
+    config = {"kind": "generator", "model": shape.to_dict(), "labels": ["\x1b[2Jcold"], "training": {}, "text": None}
+    (folder / "config.json").write_text(json.dumps({**config, "device": "cpu"}), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("more", [[], ["--prompt", "a", "--prompt", "\x1ba"], ["--beams", "2"]], ids=str)
+def test_a_text_cannot_steer_a_terminal(
+    steering_run: Path, more: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["generate", str(steering_run), "--temperature", "3", "--prompt", "a", *more]
+    assert main(argv) == 0
+    raw, terminal = capsys.readouterr().out, Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(argv) == 0
+    assert steers(raw) or "--beams" in more
+    assert terminal.getvalue() == visible(raw) and not steers(terminal.getvalue())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals that a test can open")
+def test_nor_a_real_one(steering_run: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "lessons", "generate", str(steering_run), "--prompt", "a", "--temperature", "3"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, env=environment)
+    os.close(theirs)
+    with process.stderr as errors:  # type: ignore[union-attr]
+        assert errors.read() == b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        shown = os.read(ours, 10_000)
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"\\x1b" in shown and not {0x1B, 0x07, 0x7F} & set(shown)
+
+
+def test_a_message_cannot_either(run: Path, steering_run: Path, capsys: pytest.CaptureFixture) -> None:
+    table = run.parent / "t.csv"
+    table.write_text("text,la\x1b[2Jbel\na,b\n", encoding="utf-8")
+    weights = Checkpoints(run / "checkpoints").load_latest()[1]["model"]
+    Checkpoints(run / "checkpoints").save(2, {"model": {**weights, "head.\x1b[2J": minillm.ones(1)}})
+    for argv in (
+        ["generate", str(steering_run), "--label", "warm"],
+        ["generate", str(run)],
+        ["generate", str(run) + "\x1b[2J"],
+        ["finetune", str(run), "--data", str(table), "--out", str(run.parent / "out")],
+    ):
+        said = complaint(argv, capsys)
+        assert "\\x1b[2J" in said and not steers(said), said
+
+
 def trainer(folder: Path | None, seed: int) -> Trainer:
     class Nothing:
         def batch(self, number: int) -> Any:
@@ -169,6 +238,64 @@ def test_a_state_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
             assert str(error)
             assert (fingerprint(other), contents(folder)) == (before, files), (place, value)
     assert refused > 100
+
+
+def test_a_file_of_a_run_cannot_be_another_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("a year of work", encoding="utf-8")
+    for name in ("metrics.jsonl", "config.json.tmp", "curves.png", "checkpoints/step-00000002.safetensors.tmp", "x/y"):
+        path = run / name
+        path.parent.mkdir(exist_ok=True)
+        kept = path.read_bytes() if path.exists() else None
+        path.unlink(missing_ok=True)
+        try:
+            path.symlink_to(precious)
+        except OSError:
+            pytest.skip("Windows makes no links unless it is told to")
+        for command in ("generate", "evaluate", "resume"):
+            assert f"{path}: is a link that leads out of the run" in complaint([command, str(run)], capsys)
+        path.unlink()
+        if kept is not None:
+            path.write_bytes(kept)
+    assert precious.read_text(encoding="utf-8") == "a year of work"
+    (run / "again.json").symlink_to(run / "config.json")  # inside, links do no harm
+    assert main(["generate", str(run), "--max-new-tokens", "2"]) == 0
+
+
+EACH_FILE = "config.json tokenizer.json metrics.jsonl run.lock checkpoints/best.json".split()
+EACH_FILE += ["checkpoints/step-00000001.json", "checkpoints/step-00000001.safetensors"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a hole may take the disk, and not all have pipes")
+@pytest.mark.parametrize("name", EACH_FILE)
+def test_a_file_of_a_run_cannot_be_without_end(run: Path, name: str, capsys: pytest.CaptureFixture) -> None:
+    path = run / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    assert f"{path}: is neither a file nor a folder" in complaint(["generate", str(run)], capsys)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert f"{path}: is a link that leads out" in complaint(["generate", str(run)], capsys)
+    path.unlink()
+    with path.open("wb") as file:
+        file.truncate(2**42)
+    if path.suffix.startswith(".json"):
+        assert "bytes, more than a run writes" in complaint(["generate", str(run)], capsys)
+    elif path.suffix == ".safetensors":
+        with pytest.raises(CheckpointError, match=r"damaged: 4,398,046,511,104 bytes, expected"):
+            Checkpoints(run / "checkpoints").load(path)
+
+
+def test_weights_that_are_nan_write_nothing(run: Path, capsys: pytest.CaptureFixture) -> None:
+    weights = Checkpoints(run / "checkpoints").load_latest()[1]["model"]
+    Checkpoints(run / "checkpoints").save(2, {"model": {name: t * math.nan for name, t in weights.items()}})
+    for more in ([], ["--beams", "2"], ["--temperature", "0"]):
+        assert main(["generate", str(run), *more]) == 2
+        said = capsys.readouterr()
+        assert "the logits of the model are NaN" in said.err and said.err.count("\n") == 1
+        assert said.out in ("", "The ")
 
 
 def test_a_checkpoint_cannot_cut_off_other_files(tmp_path: Path) -> None:

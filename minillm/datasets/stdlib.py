@@ -12,9 +12,12 @@ import sysconfig
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .cards import SourceMissing
+
+# Since 3.14, -OO takes the docstrings out of parsed code as well, unless this is said; 3.12 and older do not know it.
+_PARSING: dict[str, Any] = {"optimize": 0} if sys.version_info >= (3, 13) else {}
 
 # Folders of the standard library that hold tests, applications, tables or other people's packages.
 _SKIPPED = frozenset(
@@ -103,7 +106,7 @@ def _harvest(folder: Path) -> tuple[Docstring, ...]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a parser's complaints about other people's escape sequences
-                tree = ast.parse(path.read_bytes())
+                tree = ast.parse(path.read_bytes(), **_PARSING)
         except (OSError, SyntaxError, ValueError):  # unreadable, or a template that is no Python
             continue
         found.extend(Docstring(name, text) for text in _texts(tree))

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 VERSION = 1
+_LARGEST = 2**26  # bytes; a vocabulary of a hundred thousand tokens takes about three million
 _KINDS: dict[str, type[Tokenizer]] = {}
 
 
@@ -144,6 +145,8 @@ class Tokenizer(ABC):
         """
         path = Path(path)
         try:
+            if path.is_file() and path.stat().st_size > _LARGEST:
+                raise ValueError(f"{path.stat().st_size:,} bytes, at most {_LARGEST:,} are read")
             content = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number too long, too deep
             raise ValueError(f"{path}: not a tokenizer file: {error}") from None

@@ -122,13 +122,16 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{self._manifest(path)}: not a manifest ({error})") from None
         try:
+            size, wanted = path.stat().st_size, facts.get("bytes")
+            if isinstance(wanted, int) and size > wanted:  # not read: it may be a hole of terabytes
+                raise CheckpointError(f"{path}: damaged: {size:,} bytes, expected {wanted:,}")
             found = _sha256(path)
         except FileNotFoundError:
             raise CheckpointError(f"{path}: missing, though its manifest is there") from None
         if found != expected:
             raise CheckpointError(
                 f"{path}: damaged: sha256 is {found[:12]}..., expected {expected[:12]}... "
-                f"({path.stat().st_size} bytes, expected {facts.get('bytes')})"
+                f"({size:,} bytes, expected {wanted})"
             )
 
     def load(self, path: Path) -> dict[str, Any]:

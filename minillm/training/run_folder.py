@@ -98,14 +98,18 @@ def create_run(
     return folder
 
 
+_LARGEST = {".json": 2**26, ".jsonl": 2**30, ".txt": 2**30}  # bytes, by the ending of a file
+
+
 def read_config(folder: str | Path) -> dict[str, Any]:
     """Return the config of the run in a folder.
 
     Raises:
-        RunError: if there is no run in it.
+        RunError: if there is no run in it, or if a file in it is not what a run writes: a link out of the folder, say.
     """
     path = Path(folder) / "config.json"
     try:
+        _look_over(Path(folder))
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{folder}: no config.json in it, so it is not the folder of a run") from None
@@ -120,6 +124,28 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         if not isinstance(config[name], tuple(kinds)) or isinstance(config[name], bool):
             raise RunError(f"{path}: expected {what} in {name!r}, got {str(config[name])[:80]}")
     return _Config(path, config)
+
+
+def _look_over(folder: Path) -> None:
+    """Refuse what no run writes and no reader or writer of a run expects.
+
+    Runs are sent around. A log that is a link would have another file written over, a pipe would be waited for without
+    end, and a file that is a hole of terabytes would fill the memory.
+    """
+    root, folders = folder.resolve(), [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                path = Path(entry.path)
+                if entry.is_symlink():
+                    if not path.resolve().is_relative_to(root):
+                        raise RunError(f"{path}: is a link that leads out of the run; put a copy in its place")
+                elif entry.is_dir():
+                    folders.append(path)
+                elif not entry.is_file() and path.exists():  # a trainer may have removed it by now
+                    raise RunError(f"{path}: is neither a file nor a folder; remove it")
+                elif path.suffix in _LARGEST and path.exists() and path.stat().st_size > _LARGEST[path.suffix]:
+                    raise RunError(f"{path}: has {path.stat().st_size:,} bytes, more than a run writes")
 
 
 class _Config(dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -145,10 +146,13 @@ def test_a_graph_dies_without_the_collector():
         for _ in range(20):
             step()
         before = len(gc.get_objects())
+        tracemalloc.start()
         for _ in range(300):
             step()
         assert len(gc.get_objects()) - before < 200
+        assert tracemalloc.get_traced_memory()[0] < 200_000
     finally:
+        tracemalloc.stop()
         gc.enable()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
+import os
 import random
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fuzz.mutation import mutate
-from tests.fuzz.targets import TARGETS, seeds
+from tests.fuzz.targets import TARGETS, memory, seeds
 
 SLOW = 5.0  # seconds of processor time
 
@@ -59,15 +60,19 @@ def fuzz(target: str, seconds: float, seed: int) -> tuple[int, list[Finding]]:
     return executions, list(findings.values())
 
 
-def fuzz_with_atheris(target: str, seconds: float, seed: int, out: Path) -> tuple[int, list[Finding]]:
+def fuzz_with_atheris(target: str, seconds: float, seed: int) -> tuple[int, list[Finding]]:
     """The same, guided by coverage. The fuzzer ends its process at the first finding, so it has one of its own."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=memory()) as folder:
+        corpus, work = Path(folder, "corpus"), Path(folder, "work")
+        corpus.mkdir()
+        work.mkdir()
         for i, data in enumerate(seeds(target)):
-            Path(folder, str(i)).write_bytes(data)
+            (corpus / str(i)).write_bytes(data)
         flags = [f"-max_total_time={max(1, int(seconds))}", f"-seed={seed + 1}", "-timeout=20", "-print_final_stats=1"]
         flags += [f"-artifact_prefix={folder}/finding-", "-max_len=20000"]
-        run = [sys.executable, "-m", "tests.fuzz.guided", target, *flags, folder]
-        done = subprocess.run(run, capture_output=True, encoding="utf-8", errors="replace")
+        run = [sys.executable, "-m", "tests.fuzz.guided", target, *flags, str(corpus)]
+        environment = {**os.environ, "FUZZ_FOLDER": str(work)}  # that process never cleans up
+        done = subprocess.run(run, capture_output=True, encoding="utf-8", errors="replace", env=environment)
         found = [Finding(path.read_bytes(), done.stderr[-600:]) for path in Path(folder).glob("finding-*")]
     numbers = [line.split()[-1] for line in done.stderr.splitlines() if "number_of_executed_units" in line]
     if not numbers and not found:
@@ -95,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for target in targets:
         seconds = options.minutes * 60 / len(targets)
         if engine == "atheris":
-            executions, findings = fuzz_with_atheris(target, seconds, options.seed, options.out)
+            executions, findings = fuzz_with_atheris(target, seconds, options.seed)
         else:
             executions, findings = fuzz(target, seconds, options.seed)
         print(f"{target:>10}: {executions:,} executions, {len(findings)} findings ({engine})", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 
 
@@ -9,13 +10,20 @@ def main() -> None:
     """Fuzz until the time is over or something is found."""
     import atheris
 
-    with atheris.instrument_imports(
-        include=["minillm.serialization", "minillm.text", "minillm.datasets", "minillm.training"]
-    ):
-        from tests.fuzz.targets import TARGETS
+    readers = ["minillm.serialization", "minillm.text", "minillm.datasets", "minillm.training", "lessons.l11_gpt"]
+    with atheris.instrument_imports(include=readers):
+        from tests.fuzz.mutation import mutate
+        from tests.fuzz.targets import TARGETS, seeds
 
     name = sys.argv.pop(1)
-    atheris.Setup(sys.argv, TARGETS[name])
+    begin = seeds(name)
+
+    def change(data: bytes, max_size: int, seed: int) -> bytes:
+        """Half of the changes are libFuzzer's own, which knows nothing of quotes, numbers and lengths."""
+        rng = random.Random(seed)
+        return atheris.Mutate(data, max_size) if rng.random() < 0.5 else mutate(data, begin, rng)[:max_size]
+
+    atheris.Setup(sys.argv, TARGETS[name], custom_mutator=change)
     atheris.Fuzz()
 
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import math
+import os
 import shutil
 import tempfile
 import weakref
@@ -25,12 +26,16 @@ from minillm.training import ConfigError, TrainingConfig, read_config
 from tests import hostile_safetensors
 
 
+def memory() -> str | None:
+    """A folder in memory, where there is one: a busy disk would decide the speed."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
 class _Folder:
     """A folder of this process that goes when the process ends."""
 
     def __init__(self) -> None:
-        memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a busy disk would decide the speed
-        self.path = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory))
+        self.path = Path(tempfile.mkdtemp(prefix="fuzz-", dir=os.environ.get("FUZZ_FOLDER") or memory()))
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 

@@ -58,6 +58,13 @@ def test_a_fault_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert main(["--target", "tokenizer", "--replay", str(kept[0])]) == 1
 
 
+def test_the_guided_fuzzer_runs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("atheris", reason="guides the fuzzer by the lines that it reaches; pip install atheris")
+    assert main(["--minutes", "0.05", "--target", "jsonl", "--engine", "atheris", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "0 findings (atheris)" in said and int(said.split()[1].replace(",", "")) > 100
+
+
 def test_nothing_found_is_a_good_end(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["--minutes", "0.002", "--engine", "random", "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out

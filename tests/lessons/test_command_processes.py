@@ -19,6 +19,7 @@ from tests.lessons.test_command import words
 
 MINILLM = [sys.executable, "-m", "lessons"]
 ROOT = Path(__file__).resolve().parents[2]
+EXPORT, MEASURE = "course export", "course measure"
 COMMANDS = "demo pretrain finetune generate evaluate plot resume lessons run check quiz notebook course".split()
 
 
@@ -26,12 +27,12 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **more}
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *COMMANDS, EXPORT, MEASURE])
 def test_help_imports_nothing_heavy(command: str) -> None:
     # Why modules and not seconds: a clock on a shared machine says nothing. These are what takes the time.
     code = (
         "import sys; from lessons.__main__ import main\n"
-        f"try: main({[command, '--help'] if command else ['--help']!r})\n"
+        f"try: main({[*command.split(), '--help']!r})\n"
         "except SystemExit as stop: assert stop.code == 0\n"
         "print('heavy:', sorted({'numpy', 'minillm', 'matplotlib', 'tqdm', 'safetensors'} & set(sys.modules)))"
     )
@@ -51,6 +52,40 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     with process.stderr as errors:
         assert errors.read() == b""
     assert process.wait() == 0
+
+
+ENDLESS = """
+import sys
+from lessons import command
+from lessons.__main__ import main
+
+def write(arguments):
+    while True:
+        print("more " * 100, flush=True)
+
+command.do_generate = write
+sys.exit(main(["generate", "run"]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no sh")
+def test_head_ends_a_command_that_is_writing(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS, encoding="utf-8")
+    done = subprocess.run(
+        ["sh", "-c", f"{{ {shlex.join([sys.executable, 'endless.py'])}; echo $? >status; }} | head -n 1"],
+        capture_output=True, env=environment(), cwd=tmp_path, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == b"more " * 100 + b"\n" and done.stderr == b""
+    assert (tmp_path / "status").read_text(encoding="utf-8") == "0\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no sh")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_without_an_output(closed: str, tmp_path: Path) -> None:
+    for argv, status in ((["lessons"], 0), (["generate", "nothing"], 2)):
+        command = f"{shlex.join([*MINILLM, *argv])} {closed}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, env=environment(), cwd=tmp_path, check=False)
+        assert done.returncode == status and b"Traceback" not in done.stderr + done.stdout
 
 
 def test_an_old_console_gets_escapes_instead_of_an_error(tmp_path: Path) -> None:

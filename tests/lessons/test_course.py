@@ -243,6 +243,11 @@ def test_a_band_judges(capsys: pytest.CaptureFixture) -> None:
     assert "known causes" not in capsys.readouterr().out
 
 
+def test_the_list_is_whole_also_without_docstrings() -> None:
+    done = python("-OO", "-m", "lessons", "lessons")  # since 3.14, this takes them out of parsed code, too
+    assert [line.split("  ")[1] for line in done.stdout.splitlines()] == [x.title for x in course.lessons().values()]
+
+
 def test_a_header_is_read_without_running_the_file(folder: Path) -> None:
     facts = "- You need: one\n  and two\n- Time: 3 s\n"
     (folder / "l77_x.py").write_text(f'"""\nTitle\n=====\n\n*What?*\n\nText.\n\n{facts}"""\n1 / 0\n', encoding="utf-8")

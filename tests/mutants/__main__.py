@@ -68,8 +68,9 @@ class Copy:
 def main(argv: Sequence[str] | None = None, faults: Sequence[Fault] = FAULTS, root: Path = ROOT) -> int:
     """Try all faults; return 1 if one survives or cannot be tried."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("--only", metavar="WORDS", default="", help="faults whose description or file has these words")
-    chosen = [f for f in faults if parser.parse_args(argv).only in f"{f.what} {f.file}"]
+    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD", help="faults with a word in text or file")
+    words = parser.parse_args(argv).only
+    chosen = [f for f in faults if any(w in f"{f.what} {f.file}" for w in words)]
     caught, began = 0, time.monotonic()
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # many tests wait for the disk
     with tempfile.TemporaryDirectory(dir=memory) as folder:

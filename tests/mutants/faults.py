@@ -471,8 +471,8 @@ FAULTS = [
     Fault(
         "accumulated batches are a mean of means",
         "minillm/training/parallel.py",
-        "loss = self.task.loss(model, batch) * (n / total)",
-        "loss = self.task.loss(model, batch) * (1 / len(batches))",
+        "task.loss(model, batch) * (n / total)",
+        "task.loss(model, batch) * (1 / len(batches))",
         f"{TRAINER} tests/training/test_parallel.py",
     ),
     Fault(
