@@ -11,8 +11,8 @@ import minillm
 import minillm.nn as nn
 import minillm.nn.functional as F
 from minillm.backend.cuda import CuPyBackend
+from tests.backend.twins import compare_row, host
 from tests.op_cases import load_cases
-from tests.ops.test_table import flat, plain, prepared, samples_of
 from tests.standin import DeviceArray, standin
 
 
@@ -59,60 +59,9 @@ def test_reductions_and_elements_stay_on_the_device(transfers):
 
 
 # --- the op table
-def on_cuda(case, s, dtype, grad):
-    leaves = []
-
-    def convert(x):
-        t = minillm.tensor(x, device="cuda")
-        if grad and x.dtype.kind == "f":
-            leaves.append(t.requires_grad_())
-        return t
-
-    kwargs = plain(s.kwargs, lambda x: minillm.tensor(x, device="cuda"), dtype)
-    if not any(isinstance(t, minillm.Tensor) for t in flat(prepared(s.args, convert, dtype))):
-        kwargs["device"] = "cuda"  # ops that make tensors out of numbers
-    leaves.clear()
-    return case.call(*prepared(s.args, convert, dtype), **kwargs), leaves
-
-
-def on_cpu(case, s, dtype):
-    leaves = []
-
-    def convert(x):
-        t = minillm.tensor(x)
-        if x.dtype.kind == "f":
-            leaves.append(t.requires_grad_())
-        return t
-
-    return case.call(*prepared(s.args, convert, dtype), **plain(s.kwargs, minillm.tensor, dtype)), leaves
-
-
-def host(t):
-    assert isinstance(t.array, DeviceArray), f"the result came back to the host: {type(t.array)}"
-    return t.array._array
-
-
 @pytest.mark.parametrize("case", load_cases(), ids=str)
 def test_op_table(case):
-    for s in samples_of(case):
-        expected, leaves = on_cpu(case, s, np.float64)
-        got, device_leaves = on_cuda(case, s, np.float64, grad=True)
-        pairs = [
-            (a, b) for a, b in zip(flat(got), flat(expected), strict=True) if isinstance(b, minillm.Tensor)
-        ]  # is_tensor and others answer with plain Python
-        for a, b in pairs:
-            assert (a.dtype, a.shape, a.requires_grad) == (b.dtype, b.shape, b.requires_grad), s
-            np.testing.assert_allclose(host(a), b.detach().numpy(), rtol=1e-10, atol=1e-12, err_msg=str(s))
-        rng = np.random.default_rng(0)
-        for a, b in pairs:
-            if b.requires_grad:
-                dy = np.asarray(rng.standard_normal(b.shape))
-                a.backward(minillm.tensor(dy, device="cuda"), retain_graph=True)
-                b.backward(minillm.tensor(dy), retain_graph=True)
-        for a, b in zip(device_leaves, leaves, strict=True):
-            assert (a.grad is None) == (b.grad is None), s
-            if b.grad is not None:
-                np.testing.assert_allclose(host(a.grad), b.grad.numpy(), rtol=1e-10, atol=1e-12, err_msg=str(s))
+    compare_row(case)
 
 
 # --- models and training

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from minillm.backend.base import Array, Backend
+from minillm.backend.cuda.kernels import KERNELS
+from minillm.backend.cuda.launcher import Launcher
 from minillm.backend.device import device
 from minillm.backend.random import Generator
 
@@ -55,6 +57,8 @@ class CuPyBackend(Backend):
         self.xp = cupy
         self.array_type = cupy.ndarray
         self.device = device("cuda")
+        self.kernels = KERNELS
+        self.launch = Launcher(cupy)
         self._segment_kernels: dict[str, Any] = {}
 
     def from_host(self, array: np.ndarray) -> Array:

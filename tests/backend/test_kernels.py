@@ -1,0 +1,167 @@
+"""The CUDA kernels, run on the CPU: each equals its ``Function``, and with all of them the op table stays as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minillm
+from minillm.backend.cuda.kernels import KERNELS
+from minillm.backend.device import bfloat16
+from tests import cuda_on_cpu
+from tests.backend.kernel_cases import CASES, Inputs
+from tests.backend.twins import compare_row, host
+from tests.op_cases import load_cases
+from tests.standin import standin
+
+pytestmark = pytest.mark.skipif(bool(cuda_on_cpu.why_not()), reason=cuda_on_cpu.why_not() or "kernels can run here")
+
+# The distance to the exact result, in shares of its largest element: a few roundings of the type.
+TOLERANCE = {"float64": 1e-13, "float32": 3e-6, "float16": 3e-3, "bfloat16": 2e-2}
+
+
+@pytest.fixture(autouse=True)
+def transfers():
+    with standin(kernels=True) as counter:
+        yield counter
+
+
+def dtype_of(name: str) -> np.dtype:
+    if name == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
+        return bfloat16()
+    return np.dtype(name)
+
+
+def run(call: Any, device: str, dtype: np.dtype, in_type: np.dtype) -> tuple[minillm.Tensor, list[minillm.Tensor]]:
+    """Return the result of a case, with its graph, and all that it computes: results and gradients."""
+    minillm.manual_seed(0)
+    t = Inputs(device, dtype, in_type)
+    y = call(t)
+    dy = t(*y.shape, grad=False)
+    if y.requires_grad:
+        y.backward(dy, retain_graph=True)
+        y.backward(dy)  # the first pass must not have spent what the second needs
+    return y, [y.detach(), *(leaf.grad for leaf in t.leaves)]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", CASES)
+def test_a_kernel_equals_its_function(name, dtype):
+    kernel, exact = KERNELS[name], np.dtype(np.float64)
+    for i, call in enumerate(CASES[name]):
+        y, got = run(call, "cuda", dtype_of(dtype), dtype_of(dtype))
+        if y.requires_grad:
+            assert kernel in kernels_behind(y), f"case {i} was computed without the kernel"
+        _, expected = run(call, "cpu", dtype_of(dtype), exact)
+        for a, b in zip(got, expected, strict=True):
+            assert a.dtype == dtype_of(dtype) and a.shape == b.shape
+            close(host(a), b.numpy(), TOLERANCE[dtype], f"case {i}")
+
+
+def kernels_behind(y: minillm.Tensor) -> list[Any]:
+    found, nodes = [], [y.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if hasattr(node, "kernel"):
+            found.append(node.kernel)
+            nodes += [edge[0] for edge in node.edges if edge is not None]
+    return found
+
+
+def close(a: np.ndarray, b: np.ndarray, tolerance: float, what: str) -> None:
+    a = a.astype(np.float64)
+    np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b), err_msg=what)
+    kept = np.isfinite(b)
+    np.testing.assert_array_equal(a[~kept], b[~kept], err_msg=what)  # the same inf, or both NaN
+    scale = np.abs(b[kept]).max(initial=0.1)
+    assert np.abs(a[kept] - b[kept]).max(initial=0.0) <= tolerance * scale, (what, a, b)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_order_of_the_threads_does_not_matter(name):
+    """Where a barrier is missing, a thread reads what another has not written yet, or has written again."""
+    for i, call in enumerate(CASES[name]):
+        results = []
+        for backwards in (False, True):
+            cuda_on_cpu.order["backwards"] = backwards
+            try:
+                results.append(run(call, "cuda", np.dtype(np.float32), np.dtype(np.float32))[1])
+            finally:
+                cuda_on_cpu.order["backwards"] = False
+        for a, b in zip(*results, strict=True):
+            np.testing.assert_array_equal(host(a), host(b), err_msg=f"case {i}")
+
+
+TESTED_BELOW = {"Dropout"}
+
+
+def test_every_kernel_has_cases_and_a_function():
+    assert CASES.keys() | TESTED_BELOW == KERNELS.keys()
+    functions = {f.__name__ for f in subclasses(minillm.autograd.Function)}
+    assert not KERNELS.keys() - functions
+
+
+def subclasses(cls: type) -> list[type]:
+    return [cls, *(s for c in cls.__subclasses__() for s in subclasses(c))]
+
+
+@pytest.mark.parametrize("case", load_cases(), ids=str)
+def test_op_table(case):
+    compare_row(case)
+
+
+# --- dropout draws numbers of its own
+def philox(seed: int, counter: int) -> list[int]:
+    """Philox 4x32-10 as its paper defines it, in Python's integers."""
+    word = 2**32
+    a, b, c, d = counter % word, counter // word, 0, 0
+    keys = [seed % word, seed // word]
+    for _ in range(10):
+        left, right = 0xD2511F53 * a, 0xCD9E8D57 * c
+        a, b, c, d = right // word ^ b ^ keys[0], right % word, left // word ^ d ^ keys[1], left % word
+        keys = [(keys[0] + 0x9E3779B9) % word, (keys[1] + 0xBB67AE85) % word]
+    return [a, b, c, d]
+
+
+def test_philox_gives_the_words_of_its_authors():
+    # Random123's known answers for a counter and a key of zeros.
+    assert philox(0, 0) == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("n", [1, 7, 24, 1000])
+def test_dropout_keeps_what_philox_says_forward_and_backward(dtype, n):
+    p, dtype = 0.3, dtype_of(dtype)
+    minillm.manual_seed(5)
+    x = minillm.ones(n, dtype=dtype, device="cuda", requires_grad=True)
+    y = minillm.nn.functional.dropout(x, p)
+    y.backward(minillm.full((n,), 2.0, dtype=dtype, device="cuda"))
+    assert y.grad_fn.kernel is KERNELS["Dropout"]
+    minillm.manual_seed(5)
+    seed = int(minillm.default_generator.stream("dropout").integers(2**63))
+    words = [philox(seed, i // 4)[i % 4] for i in range(n)]
+    kept = np.array([(word >> 8) / 2**24 >= p for word in words])
+    np.testing.assert_allclose(host(y.detach()).astype(np.float64), kept / (1 - p), rtol=1e-2)
+    np.testing.assert_array_equal(host(x.grad), 2 * host(y.detach()))
+    assert n < 1000 or abs(kept.mean() - (1 - p)) < 0.06
+
+
+def test_dropout_draws_anew_each_time():
+    x = minillm.ones(200, device="cuda")
+    first, second = (host(minillm.nn.functional.dropout(x, 0.5)) for _ in range(2))
+    assert (first != second).any()
+    assert not host(minillm.nn.functional.dropout(x, 1.0)).any()
+
+
+# --- what is specific to one of them
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_that_forgets_its_weights_computes_them_again(causal, monkeypatch):
+    call = CASES["Attention"][0 if causal else 2]
+    kept = run(call, "cuda", np.dtype(np.float32), np.dtype(np.float32))[1]
+    monkeypatch.setattr("minillm.backend.cuda.kernels.attention.RECOMPUTE_ABOVE", 0)
+    again = run(call, "cuda", np.dtype(np.float32), np.dtype(np.float32))[1]
+    for a, b in zip(kept, again, strict=True):
+        np.testing.assert_array_equal(host(a), host(b))
