@@ -95,13 +95,14 @@ def test_the_order_of_the_threads_does_not_matter(name):
             np.testing.assert_array_equal(host(a), host(b), err_msg=f"case {i}")
 
 
-TESTED_BELOW = {"Dropout"}
+TESTED_BELOW = {"Dropout", "Adam", "GradientNorm"}
+NO_FUNCTIONS = {"Adam", "GradientNorm"}
 
 
 def test_every_kernel_has_cases_and_a_function():
     assert CASES.keys() | TESTED_BELOW == KERNELS.keys()
     functions = {f.__name__ for f in subclasses(minillm.autograd.Function)}
-    assert not KERNELS.keys() - functions
+    assert not KERNELS.keys() - functions - NO_FUNCTIONS
 
 
 def subclasses(cls: type) -> list[type]:
@@ -154,6 +155,82 @@ def test_dropout_draws_anew_each_time():
     first, second = (host(minillm.nn.functional.dropout(x, 0.5)) for _ in range(2))
     assert (first != second).any()
     assert not host(minillm.nn.functional.dropout(x, 1.0)).any()
+
+
+# --- all parameters at once
+def parameters(device: str, dtype: type = np.float32) -> list[minillm.Tensor]:
+    rng, made = np.random.default_rng(0), []
+    for shape in [(3,), (1,), (40, 33), (7, 8), (70000,)]:  # one of more than one piece
+        p = minillm.tensor(rng.standard_normal(shape).astype(dtype), device=device, requires_grad=True)
+        p.grad = minillm.tensor(rng.standard_normal(shape).astype(dtype), device=device)
+        made.append(p)
+    return made
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (minillm.optim.Adam, {}),
+        (minillm.optim.Adam, {"weight_decay": 0.1, "maximize": True}),
+        (minillm.optim.AdamW, {"weight_decay": 0.1, "betas": (0.8, 0.95)}),
+        (minillm.optim.AdamW, {"amsgrad": True}),
+    ],
+)
+def test_adam_of_all_parameters_equals_adam_of_each(cls, options, dtype):
+    there, here = parameters("cuda", dtype), parameters("cpu", dtype)
+    groups = [[{"params": ps[:2]}, {"params": ps[2:], "lr": 0.03}] for ps in (there, here)]
+    optimizers = [cls(g, lr=0.01, **options) for g in groups]
+    for step in range(3):
+        if step == 2:
+            there[1].grad = here[1].grad = None  # from here on it lags behind the others
+        versions = [p._version[0] for p in there]
+        for optimizer in optimizers:
+            optimizer.step()
+        assert [p._version[0] - v for p, v in zip(there, versions)] == [int(p.grad is not None) for p in there]
+    for a, b in zip(there, here, strict=True):
+        np.testing.assert_allclose(host(a.detach()), b.detach().numpy(), rtol=1e-5, atol=1e-7)
+    mine, theirs = (o.state_dict()["state"] for o in optimizers)
+    assert [s["step"] for s in mine.values()] == [s["step"] for s in theirs.values()]
+    for key in ("exp_avg", "exp_avg_sq"):
+        for i in mine:
+            np.testing.assert_allclose(host(mine[i][key]), theirs[i][key].numpy(), rtol=1e-5, atol=1e-7)
+
+
+def test_adam_of_16_bits_or_of_a_transposed_parameter_is_left_to_its_formula():
+    for make in (lambda d: minillm.ones(3, 2, device=d).half(), lambda d: minillm.ones(3, 2, device=d).T.detach()):
+        results = []
+        for device in ("cuda", "cpu"):
+            p = make(device).requires_grad_()
+            p.grad = minillm.full(p.shape, 0.5, dtype=p.dtype, device=device)
+            minillm.optim.Adam([p], lr=0.1).step()
+            results.append(p.detach().cpu().numpy())
+        np.testing.assert_allclose(*results, rtol=1e-3)
+
+
+@pytest.mark.parametrize("most", [0.5, 1e6])
+def test_the_gradients_are_clipped_without_a_look_at_their_norm(most, transfers):
+    there, here = parameters("cuda"), parameters("cpu")
+    norm = minillm.nn.utils.clip_grad_norm_(there, most)
+    assert transfers["count"] == 0
+    expected = minillm.nn.utils.clip_grad_norm_(here, most)
+    assert norm.shape == () and norm.dtype == expected.dtype
+    np.testing.assert_allclose(host(norm), expected.numpy(), rtol=1e-6)
+    for a, b in zip(there, here, strict=True):
+        np.testing.assert_allclose(host(a.grad), b.grad.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_gradients_that_are_not_finite_stay_as_they_are(bad):
+    there = parameters("cuda")
+    there[2].grad[3, 3] = bad
+    before = [host(p.grad).copy() for p in there]
+    norm = minillm.nn.utils.clip_grad_norm_(there, 0.1)
+    assert not np.isfinite(host(norm))
+    for p, b in zip(there, before, strict=True):
+        np.testing.assert_array_equal(host(p.grad), b)
+    with pytest.raises(RuntimeError, match="norm"):
+        minillm.nn.utils.clip_grad_norm_(there, 0.1, error_if_nonfinite=True)
 
 
 # --- what is specific to one of them

@@ -7,6 +7,7 @@ types. Each file is compiled once for each choice of them, and CuPy keeps the re
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ OPTIONS = ("--std=c++17",)
 CPP_TYPES = {"float64": "double", "float32": "float", "float16": "__half", "bfloat16": "__nv_bfloat16"}
 HEADERS = {"float16": "#include <cuda_fp16.h>\n", "bfloat16": "#include <cuda_bf16.h>\n"}
 PACK_BYTES = 16  # the longest load that one instruction makes
+PIECE = 1 << 16  # elements that one block works on, where a launch serves many arrays
 FLAT_BLOCK = 256  # threads of a block of an elementwise kernel
 NULL = np.uintp(0)
 
@@ -76,6 +78,7 @@ class Launcher:
         self._xp = xp
         self._functions: dict[tuple, Any] = {}
         self._modules: dict[tuple, Any] = {}
+        self._tables: dict[str, tuple[np.ndarray, Array]] = {}
         self._lock = threading.Lock()
 
     def __call__(
@@ -108,6 +111,31 @@ class Launcher:
         if function is None:
             function = self._function(family, kernel, T, W, V)
         function((grid,), (block,), tuple(self._argument(kernel, a, T) for a in arguments), shared_mem=shared)
+
+    def pieces(self, name: str, groups: Sequence[tuple[Array, ...]]) -> tuple[Array, int, int]:
+        """Cut arrays into pieces for one launch over all of them.
+
+        Args:
+            name: whose table it is; a table that is the same as the last one of that name is not sent again.
+            groups: arrays that belong together, of the same size; all of one type.
+
+        Returns:
+            The table on the device, with one row a piece: the addresses of its part of each array of a group, and the
+            number of elements; the number of rows; and how many elements a thread may load at once.
+        """
+        sizes = np.array([group[0].size for group in groups])
+        addresses = np.array([[a.data.ptr for a in group] for group in groups])
+        counts = -(-sizes // PIECE)
+        owner = np.repeat(np.arange(len(groups)), counts)
+        first = (np.arange(len(owner)) - (np.cumsum(counts) - counts)[owner]) * PIECE
+        itemsize = groups[0][0].dtype.itemsize
+        rows = np.column_stack([addresses[owner] + first[:, None] * itemsize, np.minimum(sizes[owner] - first, PIECE)])
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        V = PACK_BYTES // itemsize if not (addresses % PACK_BYTES).any() else 1
+        last = self._tables.get(name)
+        if last is None or not np.array_equal(last[0], rows):
+            last = self._tables[name] = rows, self._xp.asarray(rows)
+        return last[1], len(rows), V
 
     def _argument(self, kernel: str, value: Any, T: np.dtype) -> Any:
         if value is None:
