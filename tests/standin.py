@@ -13,6 +13,7 @@ import functools
 import operator
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -75,6 +76,10 @@ def _refused(*_: Any, **__: Any) -> Any:
     raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
 
 
+_owners: weakref.WeakValueDictionary[int, DeviceArray] = weakref.WeakValueDictionary()
+"""The arrays that are no views, by their memory: so that all views of one have the same ``base``."""
+
+
 class DeviceArray:
     """An array "on the device"."""
 
@@ -84,6 +89,8 @@ class DeviceArray:
 
     def __init__(self, array: np.ndarray) -> None:
         self._array = array
+        if array.base is None:
+            _owners[id(array)] = self
 
     def __getattr__(self, name: str) -> Any:
         if name in REFUSED_METHODS or name.startswith("__"):
@@ -115,6 +122,14 @@ class DeviceArray:
 
     def __array_function__(self, function: Callable, _: Any, args: Any, kwargs: Any) -> Any:
         return _call(function, args, kwargs)
+
+    @property
+    def base(self) -> DeviceArray | None:
+        owner = self._array.base
+        if owner is None:
+            return None
+        known = _owners.get(id(owner))
+        return DeviceArray(owner) if known is None else known
 
     @property
     def data(self) -> Any:

@@ -92,17 +92,22 @@ class Backend:
         self.scatter_add(dw, ids, dy)
         return dw
 
-    def check_ids(self, ids: Array, size: int, what: str) -> None:
-        """Refuse ids outside ``0 .. size - 1``.
+    def check_ids(self, ids: Array, size: int, what: str, ignored: int | None = None) -> None:
+        """Refuse ids outside ``0 .. size - 1``, other than ``ignored``.
 
         Raises:
             IndexError: naming the id and the size. NumPy alone would accept -1, CuPy would accept anything.
         """
         if ids.size == 0:
             return
+        if ignored is not None:
+            ids = self.xp.where(ids == ignored, 0, ids)
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= size:
             raise IndexError(f"{what}: id {low if low < 0 else high} is not in 0 .. {size - 1} (there are {size})")
+
+    def changed(self, array: Array) -> None:
+        """Hear that an array was changed in place; what a backend knows of its contents is no longer true."""
 
     def uniform(self, generator: Generator, stream: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         """Draw from [0, 1) on this device, from the named stream."""

@@ -116,7 +116,7 @@ class Adam(Optimizer):
         together: defaultdict[Any, list[tuple[Array, ...]]] = defaultdict(list)
         others = []
         for p in params:
-            if not kernel.fits(p.array, p.grad.array):
+            if p.backend is not params[0].backend or not kernel.fits(p.array, p.grad.array):
                 others.append(p)
                 continue
             state = self._begin(p, self.state[p], group)

@@ -31,7 +31,9 @@ def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
 def _kernel(tensors: list[Tensor]) -> Any:
     """Return the backend's kernels for the norm of all tensors, if it has them and they can work on these."""
     kernel = tensors[0].backend.kernels.get("GradientNorm") if tensors else None
-    return kernel if kernel is not None and kernel.fits(*(t.array for t in tensors)) else None
+    if kernel is None or any(t.backend is not tensors[0].backend for t in tensors):
+        return None
+    return kernel if kernel.fits(*(t.array for t in tensors)) else None
 
 
 def get_total_norm(

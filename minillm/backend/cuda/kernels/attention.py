@@ -59,7 +59,7 @@ class Attention:
             block = _side_by_side(ctx.xp, batch, q.shape[-2], (3,), q.shape[-1], q.dtype)
             dq, dk, dv = (block[i] for i in range(3))
         else:
-            dq, dk, dv = (_side_by_side(ctx.xp, batch, *x.shape[-2:-1], (), x.shape[-1], x.dtype) for x in (q, k, v))
+            dq, dk, dv = (_side_by_side(ctx.xp, batch, x.shape[-2], (), x.shape[-1], x.dtype) for x in (q, k, v))
         matmul(p.swapaxes(-1, -2), dy, out=dv)
         ds = matmul(dy, v.swapaxes(-1, -2))
         Attention.launch(ctx, "attention_gradient", ds, p)
