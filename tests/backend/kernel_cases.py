@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 
 import minillm
 import minillm.nn.functional as F
+from minillm.backend.cuda.kernels import KERNELS
+from minillm.backend.device import bfloat16
+from tests.backend.twins import host
 
 Call = Callable[["Inputs"], minillm.Tensor]
 ROWS = [(1, 1), (3, 4), (2, 5, 33), (1, 768), (2, 3000), (70, 16)]
@@ -87,6 +91,15 @@ CASES: dict[str, list[Call]] = {
         attention((1, 1), 2, 1000, 4, 4),
         packed_attention,
     ],
+    "EmbeddingGrad": [
+        *(
+            (lambda t, s=s: F.embedding(t.ids(s[0], s[1]), t(s[0], s[2])))
+            for s in [(1, 1, 1), (5, 40, 33), (9, 3, 700)]
+        ),
+        lambda t: F.embedding(t.ids(7, 2, 3), t(7, 8), padding_idx=2),
+        lambda t: F.embedding(t.ids(7, 30).reshape(5, 6).T, t(7, 8)),
+        lambda t: F.embedding(minillm.full((300,), 3, device=t.device), t(5, 8)),  # one long run
+    ],
     "CrossEntropy": [
         *((lambda t, s=s: F.cross_entropy(t(*s), t.ids(s[1], s[0]))) for s in [(1, 1), (3, 4), (9, 33), (2, 3000)]),
         *((lambda t, r=r: F.cross_entropy(t(6, 5), with_ignored(t, 6), reduction=r)) for r in ("mean", "sum", "none")),
@@ -122,3 +135,61 @@ CASES: dict[str, list[Call]] = {
         for name, f in {"Softmax": F.softmax, "LogSoftmax": F.log_softmax}.items()
     },
 }
+
+PRIMITIVES = {"EmbeddingGrad": "embedding_gradient"}  # used inside a Function of another name
+
+# The distance to the exact result, in shares of its largest element: a few roundings of the type.
+TOLERANCE = {"float64": 1e-13, "float32": 3e-6, "float16": 3e-3, "bfloat16": 2e-2}
+
+
+def dtype_of(name: str) -> np.dtype:
+    if name == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
+        return bfloat16()
+    return np.dtype(name)
+
+
+def run(call: Any, device: str, dtype: np.dtype, in_type: np.dtype) -> tuple[minillm.Tensor, list[minillm.Tensor]]:
+    """Return the result of a case, with its graph, and all that it computes: results and gradients."""
+    minillm.manual_seed(0)
+    t = Inputs(device, dtype, in_type)
+    y = call(t)
+    dy = t(*y.shape, grad=False)
+    if y.requires_grad:
+        y.backward(dy, retain_graph=True)
+        y.backward(dy)  # the first pass must not have spent what the second needs
+    return y, [y.detach(), *(leaf.grad for leaf in t.leaves)]
+
+
+def compare_kernel(name: str, dtype: str) -> None:
+    """Compare all cases of a kernel, on whatever "cuda" is, with its ``Function`` on the host in float64."""
+    for i, call in enumerate(CASES[name]):
+        y, got = run(call, "cuda", dtype_of(dtype), dtype_of(dtype))
+        if y.requires_grad and name not in PRIMITIVES:
+            assert KERNELS[name] in kernels_behind(y), f"case {i} was computed without the kernel"
+        if name in PRIMITIVES:
+            launched = {kernel for _, kernel, *_ in minillm.backend.get_backend("cuda").launch._functions}
+            assert PRIMITIVES[name] in launched, f"case {i} was computed without the kernel"
+        _, expected = run(call, "cpu", dtype_of(dtype), np.dtype(np.float64))
+        for a, b in zip(got, expected, strict=True):
+            assert a.dtype == dtype_of(dtype) and a.shape == b.shape
+            close(host(a), b.numpy(), TOLERANCE[dtype], f"case {i}")
+
+
+def kernels_behind(y: minillm.Tensor) -> list[Any]:
+    found, nodes = [], [y.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if hasattr(node, "kernel"):
+            found.append(node.kernel)
+            nodes += [edge[0] for edge in node.edges if edge is not None]
+    return found
+
+
+def close(a: np.ndarray, b: np.ndarray, tolerance: float, what: str) -> None:
+    a = a.astype(np.float64)
+    np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b), err_msg=what)
+    kept = np.isfinite(b)
+    np.testing.assert_array_equal(a[~kept], b[~kept], err_msg=what)  # the same inf, or both NaN
+    scale = np.abs(b[kept]).max(initial=0.1)
+    assert np.abs(a[kept] - b[kept]).max(initial=0.0) <= tolerance * scale, (what, a, b)

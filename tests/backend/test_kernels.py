@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 import minillm
 from minillm.backend.cuda.kernels import KERNELS
-from minillm.backend.device import bfloat16
 from tests import cuda_on_cpu
-from tests.backend.kernel_cases import CASES, Inputs
+from tests.backend.kernel_cases import CASES, TOLERANCE, compare_kernel, dtype_of, run
 from tests.backend.twins import compare_row, host
 from tests.op_cases import load_cases
 from tests.standin import standin
 
 pytestmark = pytest.mark.skipif(bool(cuda_on_cpu.why_not()), reason=cuda_on_cpu.why_not() or "kernels can run here")
-
-# The distance to the exact result, in shares of its largest element: a few roundings of the type.
-TOLERANCE = {"float64": 1e-13, "float32": 3e-6, "float16": 3e-3, "bfloat16": 2e-2}
 
 
 @pytest.fixture(autouse=True)
@@ -28,56 +22,10 @@ def transfers():
         yield counter
 
 
-def dtype_of(name: str) -> np.dtype:
-    if name == "bfloat16":
-        pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
-        return bfloat16()
-    return np.dtype(name)
-
-
-def run(call: Any, device: str, dtype: np.dtype, in_type: np.dtype) -> tuple[minillm.Tensor, list[minillm.Tensor]]:
-    """Return the result of a case, with its graph, and all that it computes: results and gradients."""
-    minillm.manual_seed(0)
-    t = Inputs(device, dtype, in_type)
-    y = call(t)
-    dy = t(*y.shape, grad=False)
-    if y.requires_grad:
-        y.backward(dy, retain_graph=True)
-        y.backward(dy)  # the first pass must not have spent what the second needs
-    return y, [y.detach(), *(leaf.grad for leaf in t.leaves)]
-
-
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name", CASES)
 def test_a_kernel_equals_its_function(name, dtype):
-    kernel, exact = KERNELS[name], np.dtype(np.float64)
-    for i, call in enumerate(CASES[name]):
-        y, got = run(call, "cuda", dtype_of(dtype), dtype_of(dtype))
-        if y.requires_grad:
-            assert kernel in kernels_behind(y), f"case {i} was computed without the kernel"
-        _, expected = run(call, "cpu", dtype_of(dtype), exact)
-        for a, b in zip(got, expected, strict=True):
-            assert a.dtype == dtype_of(dtype) and a.shape == b.shape
-            close(host(a), b.numpy(), TOLERANCE[dtype], f"case {i}")
-
-
-def kernels_behind(y: minillm.Tensor) -> list[Any]:
-    found, nodes = [], [y.grad_fn]
-    while nodes:
-        node = nodes.pop()
-        if hasattr(node, "kernel"):
-            found.append(node.kernel)
-            nodes += [edge[0] for edge in node.edges if edge is not None]
-    return found
-
-
-def close(a: np.ndarray, b: np.ndarray, tolerance: float, what: str) -> None:
-    a = a.astype(np.float64)
-    np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b), err_msg=what)
-    kept = np.isfinite(b)
-    np.testing.assert_array_equal(a[~kept], b[~kept], err_msg=what)  # the same inf, or both NaN
-    scale = np.abs(b[kept]).max(initial=0.1)
-    assert np.abs(a[kept] - b[kept]).max(initial=0.0) <= tolerance * scale, (what, a, b)
+    compare_kernel(name, dtype)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -96,7 +44,7 @@ def test_the_order_of_the_threads_does_not_matter(name):
 
 
 TESTED_BELOW = {"Dropout", "Adam", "GradientNorm"}
-NO_FUNCTIONS = {"Adam", "GradientNorm"}
+NO_FUNCTIONS = {"Adam", "EmbeddingGrad", "GradientNorm"}
 
 
 def test_every_kernel_has_cases_and_a_function():

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 import minillm
-import minillm.nn as nn
 import minillm.nn.functional as F
-from lessons.l11_gpt import GPT, GPTConfig
 from minillm.generation import Sampling, generate
-from minillm.training import LanguageTask, Trainer, TrainingConfig
+from minillm.training import Trainer, TrainingConfig
 from tests import cuda_on_cpu
+from tests.backend.small_gpt import make, step, task
 from tests.backend.twins import host
 from tests.standin import standin
 
@@ -32,31 +31,6 @@ def transfers(request):
 @pytest.fixture
 def kernels(request):
     return request.node.callspec.params["transfers"] is True
-
-
-def make(device: str, dropout: float = 0.0) -> GPT:
-    minillm.manual_seed(0)
-    config = GPTConfig(vocab_size=20, block_size=12, n_layer=2, n_head=2, n_embd=16, dropout=dropout)
-    # float64: the bias of the keys has a gradient of 0, and Adam makes steps of full size out of roundings.
-    return GPT(config).double().to(device)
-
-
-TOKENS = np.random.default_rng(0).integers(0, 20, 300)
-
-
-def task() -> LanguageTask:
-    return LanguageTask(TOKENS[:250], TOKENS[250:], 50, block_size=12, batch_size=3)
-
-
-def step(model: GPT, optimizer, x: np.ndarray, y: np.ndarray) -> tuple[minillm.Tensor, minillm.Tensor]:
-    device = model.tokens.weight.device
-    logits = model(minillm.tensor(x, device=device))
-    loss = F.cross_entropy(logits.reshape(-1, 20), minillm.tensor(y.reshape(-1), device=device))
-    optimizer.zero_grad()
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-    optimizer.step()
-    return loss.detach(), norm
 
 
 @pytest.mark.parametrize("cls", [minillm.optim.SGD, minillm.optim.Adam, minillm.optim.AdamW])

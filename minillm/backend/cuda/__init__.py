@@ -141,9 +141,21 @@ class CuPyBackend(Backend):
 
     def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int) -> Array:
         """Sum the rows of ``dy`` by id; see ``Backend.embedding_grad``."""
+        ids, kernel = ids.astype(self.xp.int64, copy=False), self.kernels.get("EmbeddingGrad")
+        if kernel is not None and dy.size:
+            order = self._order(ids)
+            dw = kernel.add_up(self, order, ids[order], dy, num_embeddings)
+            if dw is not NotImplemented:
+                return dw
         dw = self.xp.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype)
-        self._segment_add(dw, ids.astype(self.xp.int64, copy=False), self.xp.ascontiguousarray(dy))
+        self._segment_add(dw, ids, self.xp.ascontiguousarray(dy))
         return dw
+
+    def _order(self, rows: Array) -> Array:
+        """Return the order that sorts row numbers, equal ones as they stand."""
+        # A GPU may sort equal keys in any order; the place in the low part makes every key different.
+        n = len(rows)
+        return self.xp.argsort(rows * n + self.xp.arange(n, dtype=self.xp.int64))
 
     def _segment_add(self, target: Array, rows: Array, values: Array) -> None:
         """``target[rows[k]] += values[k]`` for all k; target (V, C) must be contiguous, values (N, C)."""
@@ -151,11 +163,9 @@ class CuPyBackend(Backend):
             return
         if not target.flags.c_contiguous:
             raise ValueError("scatter_add: the target must be contiguous; pass a copy")
-        # Equal keys may be sorted in any order by a GPU; the row number in the low part makes every key different.
-        n = len(rows)
-        order = self.xp.argsort(rows * n + self.xp.arange(n, dtype=self.xp.int64))
+        order = self._order(rows)
         kernel = self._segment_kernel(target.dtype)
-        kernel(values, order, rows[order], n, values.shape[1], target, size=values.size)
+        kernel(values, order, rows[order], len(rows), values.shape[1], target, size=values.size)
 
     def _segment_kernel(self, dtype: np.dtype) -> Any:
         # Sums of float16 and bfloat16 are made in float32 and rounded once.
