@@ -27,7 +27,8 @@ class Backend:
         device: the device as PyTorch names it.
         kernels: faster versions of ops, by the name of the ``Function``: a class with the same ``forward`` and
             ``backward``. Its ``forward`` returns ``NotImplemented`` for what it cannot do, and the ``Function`` does
-            it. Without any of them everything works, slower; the tests compare each with its ``Function``.
+            it. Beside them, a few that optimizers and others ask for by name. Without any of them everything works,
+            slower; the tests compare each with what it replaces.
     """
 
     xp: Any

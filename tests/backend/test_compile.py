@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 
-from minillm.backend.cuda import launcher
+from minillm.backend.cuda import CuPyBackend, launcher
 from minillm.backend.device import bfloat16
 
 WHY = "compiling the kernels needs the extra 'compile' (CuPy and NVRTC; no card)"
@@ -37,6 +37,30 @@ def compiled(family: str, choice: tuple, method: str, architecture: str) -> tupl
     said = io.StringIO()
     made, _ = program.compile((*options, f"-arch={architecture}", "-ftz=true", *report), said)
     return made, said.getvalue()
+
+
+def test_the_one_kernel_that_cupy_writes_around_its_loop_compiles():
+    import cupy
+    from cupy._core import core
+    from cupy.cuda import compiler
+
+    backend = object.__new__(CuPyBackend)  # without a card there is no other way to one
+    backend.xp, backend._segment_kernels = cupy, {}
+    for dtype, T in (
+        (F64, "double"),
+        (F32, "float"),
+        (F16, "float16"),
+        (BF16, "bfloat16"),
+        (np.dtype("i8"), "long long"),
+    ):
+        kernel = backend._segment_kernel(dtype)
+        params = (*kernel.in_params, *kernel.out_params)
+        given = [f"CArray<{p.ctype}, 1, true, true> {p.name}" if p.raw else f"{p.ctype} {p.name}" for p in params]
+        text = "".join(f"#include <cupy/{h}.cuh>\n" for h in ("complex", "carray", "float16", "bfloat16"))
+        text += f'typedef {T} T;\nextern "C" __global__ void {kernel.name}({", ".join(given)}, CIndexer<1> _ind) {{\n'
+        text += f"CUPY_FOR(i, _ind.size()) {{ _ind.set(i); {kernel.operation} }}\n}}"
+        program = compiler._NVRTCProgram(text, "segment_add.cu", method="cubin")
+        assert program.compile((*core.assemble_cupy_compiler_options(()), "-arch=sm_80"))[0][:4] == b"\x7fELF"
 
 
 def named(value: object) -> str:

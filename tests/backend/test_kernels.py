@@ -49,7 +49,7 @@ NO_FUNCTIONS = {"Adam", "EmbeddingGrad", "GradientNorm"}
 
 def test_every_kernel_has_cases_and_a_function():
     assert CASES.keys() | TESTED_BELOW == KERNELS.keys()
-    functions = {f.__name__ for f in subclasses(minillm.autograd.Function)}
+    functions = {f.op for f in subclasses(minillm.autograd.Function)}
     assert not KERNELS.keys() - functions - NO_FUNCTIONS
 
 
@@ -60,6 +60,28 @@ def subclasses(cls: type) -> list[type]:
 @pytest.mark.parametrize("case", load_cases(), ids=str)
 def test_op_table(case):
     compare_row(case)
+
+
+def test_somebody_elses_function_of_the_same_name_computes_what_it_says():
+    class GELU(minillm.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 3
+
+        @staticmethod
+        def backward(ctx, dy):
+            return dy * 3
+
+    x = minillm.ones(2, device="cuda", requires_grad=True)
+    y = GELU.apply(x)
+    y.sum().backward()
+    assert host(y.detach()).tolist() == host(x.grad).tolist() == [3.0, 3.0]
+
+
+def test_an_array_that_is_not_contiguous_is_refused():
+    launch, x = minillm.backend.get_backend("cuda").launch, minillm.ones(4, 4, device="cuda").array
+    with pytest.raises(ValueError, match="contiguous"):
+        launch("activation", "relu_forward", 1, 32, x.T, x, 16, T=x.dtype)
 
 
 # --- dropout draws numbers of its own

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ import minillm.nn as nn
 import minillm.nn.functional as F
 from minillm.backend.cuda import CuPyBackend
 from tests.backend.twins import compare_row, host
+from tests.house_rules import sources
 from tests.op_cases import load_cases
 from tests.standin import DeviceArray, standin
 
@@ -60,6 +63,14 @@ def test_reductions_and_elements_stay_on_the_device(transfers):
 @pytest.mark.parametrize("case", load_cases(), ids=str)
 def test_op_table(case):
     compare_row(case)
+
+
+def test_one_file_imports_cupy():
+    root = Path(minillm.__file__).parent
+    found = {
+        s.path for s in sources(root.parent, root.name) if any(m.partition(".")[0] == "cupy" for _, m, _ in s.imports)
+    }
+    assert found == {"minillm/backend/cuda/__init__.py"}
 
 
 # --- models

@@ -3,7 +3,7 @@
 // Every CUDA thread is a fiber with a stack of its own. A fiber runs until it waits: at __syncthreads() for its block,
 // at a shuffle for its warp. When all that it waits for have arrived, it goes on. Blocks run one after the other. A
 // fiber that waits for one that has ended is an error, not an endless loop. Fibers run in the order of their numbers or
-// in the opposite one: where a barrier is missing, the two orders give two results.
+// in the opposite one: where a barrier is missing, the result is wrong or the two orders give two results.
 #pragma once
 #include <csetjmp>
 #include <cstddef>
@@ -96,14 +96,18 @@ static void run_block(bool backwards) {
     }
     for (;;) {
         bool moved = false, ended = true;
-        for (unsigned i = 0; i < n; ++i) {
-            const unsigned number = backwards ? n - 1 - i : i;
-            if (fibers[number].waits == Waits::no) {
-                resume(number);
-                moved = true;
-            }
+        for (unsigned w = 0; w < n; w += 32) {
+            const unsigned first = backwards ? n - 32 - w : w;
+            // A warp runs as far ahead of the others as it can: that is how a missing barrier does most harm.
+            do {
+                for (unsigned i = 0; i < 32; ++i) {
+                    const unsigned number = first + (backwards ? 31 - i : i);
+                    if (fibers[number].waits != Waits::no) continue;
+                    resume(number);
+                    moved = true;
+                }
+            } while (release(first, first + 32, Waits::for_warp));
         }
-        for (unsigned w = 0; w < n; w += 32) moved |= release(w, w + 32, Waits::for_warp);
         moved |= release(0, n, Waits::for_block);
         for (unsigned i = 0; i < n; ++i) ended &= fibers[i].waits == Waits::done;
         if (ended) return;
