@@ -120,6 +120,30 @@ def test_dropout_keeps_what_philox_says_forward_and_backward(dtype, n):
     assert n < 1000 or abs(kept.mean() - (1 - p)) < 0.06
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_dropout_of_attention_drops_what_philox_says(causal):
+    rng, p, shape = np.random.default_rng(0), 0.3, (1, 2, 5, 4)
+    values = [rng.standard_normal(shape) for _ in range(4)]
+    minillm.manual_seed(5)
+    q, k, v = (minillm.tensor(x, device="cuda", requires_grad=True) for x in values[:3])
+    y = minillm.nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=causal)
+    assert y.grad_fn.kernel is KERNELS["Attention"]
+    y.backward(minillm.tensor(values[3], device="cuda"))
+
+    minillm.manual_seed(5)
+    seed = int(minillm.default_generator.stream("dropout").integers(2**63))
+    kept = np.array([(philox(seed, i // 4)[i % 4] >> 8) / 2**24 >= p for i in range(50)]).reshape(1, 2, 5, 5)
+    a, b, c = (minillm.tensor(x, requires_grad=True) for x in values[:3])
+    scores = a @ b.transpose(-1, -2) * 0.5
+    if causal:
+        scores = scores + minillm.full((5, 5), -np.inf, dtype=minillm.float64).triu(1)
+    expected = (scores.softmax(-1) * minillm.tensor(kept / (1 - p))) @ c
+    expected.backward(minillm.tensor(values[3]))
+    pairs = [(y.detach(), expected.detach()), *((t.grad, u.grad) for t, u in zip((q, k, v), (a, b, c)))]
+    for got, wanted in pairs:
+        np.testing.assert_allclose(host(got), wanted.numpy(), rtol=1e-9, atol=1e-12)
+
+
 def test_dropout_draws_anew_each_time():
     x = minillm.ones(200, device="cuda")
     first, second = (host(minillm.nn.functional.dropout(x, 0.5)) for _ in range(2))

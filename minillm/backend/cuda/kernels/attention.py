@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minillm.backend.base import Array
+from minillm.backend.cuda.kernels.dropout import dropped, new_seed
 from minillm.backend.cuda.launcher import pack, supported, threads
 
 FAMILY = "attention"
@@ -13,9 +14,10 @@ RECOMPUTE_ABOVE = 1 << 28
 
 
 class Attention:
-    """``minillm.ops.attention.Attention`` without a mask other than the causal one, and without dropout.
+    """``minillm.ops.attention.Attention`` without a mask other than the causal one.
 
-    ``y = P v``; ``dv = P^T dy``, ``dP = dy v^T``, ``dq = dS k``, ``dk = dS^T q``.
+    ``y = P v``; ``dv = P^T dy``, ``dP = dy v^T``, ``dq = dS k``, ``dk = dS^T q``. With dropout, the P of the products
+    with v and the dP are dropped by the same seed.
     """
 
     @staticmethod
@@ -24,13 +26,13 @@ class Attention:
     ) -> Array:
         batch = q.shape[:-2]
         same = k.shape[:-2] == v.shape[:-2] == batch and len({q.dtype, k.dtype, v.dtype}) == 1
-        if mask is not None or dropout or not same or not supported(q, k, v):
+        if mask is not None or dropout == 1 or not same or not supported(q, k, v):
             return NotImplemented
-        ctx.scale, ctx.causal = scale, causal
+        ctx.scale, ctx.causal, ctx.p, ctx.seed = scale, causal, dropout, new_seed() if dropout else None
         p = Attention.weights(ctx, q, k)
         keep = p.size <= RECOMPUTE_ABOVE
         y = _side_by_side(ctx.xp, batch, q.shape[-2], (), v.shape[-1], q.dtype)
-        ctx.backend.matmul(p, v, out=y)
+        ctx.backend.matmul(dropped(ctx, p, dropout, ctx.seed) if dropout else p, v, out=y)
         ctx.save_for_backward(q, k, v, p if keep else None)
         return y
 
@@ -60,8 +62,11 @@ class Attention:
             dq, dk, dv = (block[i] for i in range(3))
         else:
             dq, dk, dv = (_side_by_side(ctx.xp, batch, x.shape[-2], (), x.shape[-1], x.dtype) for x in (q, k, v))
-        matmul(p.swapaxes(-1, -2), dy, out=dv)
+        used = dropped(ctx, p, ctx.p, ctx.seed) if ctx.p else p
+        matmul(used.swapaxes(-1, -2), dy, out=dv)
         ds = matmul(dy, v.swapaxes(-1, -2))
+        if ctx.p:
+            ds = dropped(ctx, ds, ctx.p, ctx.seed)
         Attention.launch(ctx, "attention_gradient", ds, p)
         matmul(ds, k, out=dq)
         matmul(ds.swapaxes(-1, -2), q, out=dk)

@@ -11,19 +11,29 @@ from minillm.backend.cuda.launcher import contiguous, launch_flat, supported
 from minillm.backend.random import default_generator
 
 
+def new_seed() -> np.uint64:
+    """Draw a seed from the host's stream "dropout"."""
+    return np.uint64(default_generator.stream("dropout").integers(2**63))
+
+
+def dropped(ctx: Any, x: Array, p: float, seed: np.uint64) -> Array:
+    """Return ``x`` with the elements set to 0 that the seed chooses, and the others divided by 1 - p."""
+    x = contiguous(x)
+    y = ctx.xp.empty_like(x)
+    launch_flat(ctx, "dropout", "dropout", x, y, more=(seed, float(p), 1 / (1 - p)))
+    return y
+
+
 class Dropout:
-    """``minillm.ops.embedding.Dropout``. ``ctx`` keeps a seed, drawn from the host's stream "dropout"."""
+    """``minillm.ops.embedding.Dropout``. ``ctx`` keeps a seed."""
 
     @staticmethod
     def forward(ctx: Any, x: Array, *, p: float) -> Array:
         if p == 1 or not supported(x):
             return NotImplemented
-        ctx.p, ctx.seed = p, np.uint64(default_generator.stream("dropout").integers(2**63))
-        return Dropout.backward(ctx, x)
+        ctx.p, ctx.seed = p, new_seed()
+        return dropped(ctx, x, p, ctx.seed)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
-        dy = contiguous(dy)
-        dx = ctx.xp.empty_like(dy)
-        launch_flat(ctx, "dropout", "dropout", dy, dx, more=(ctx.seed, float(ctx.p), 1 / (1 - ctx.p)))
-        return dx
+        return dropped(ctx, dy, ctx.p, ctx.seed)
