@@ -13,13 +13,16 @@ import functools
 import operator
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from minillm import backend as backends
+from minillm.backend.device import is_floating
 from minillm.backend.special import erf
+from tests import cuda_on_cpu
 
 LACKING = frozenset(
     "ScalarType asmatrix block bmat char ctypeslib einsum_path emath errstate frompyfunc geomspace insert ma matrix "
@@ -73,6 +76,10 @@ def _refused(*_: Any, **__: Any) -> Any:
     raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
 
 
+_owners: weakref.WeakValueDictionary[int, DeviceArray] = weakref.WeakValueDictionary()
+"""The arrays that are no views, by their memory: so that all views of one have the same ``base``."""
+
+
 class DeviceArray:
     """An array "on the device"."""
 
@@ -82,6 +89,8 @@ class DeviceArray:
 
     def __init__(self, array: np.ndarray) -> None:
         self._array = array
+        if array.base is None:
+            _owners[id(array)] = self
 
     def __getattr__(self, name: str) -> Any:
         if name in REFUSED_METHODS or name.startswith("__"):
@@ -113,6 +122,18 @@ class DeviceArray:
 
     def __array_function__(self, function: Callable, _: Any, args: Any, kwargs: Any) -> Any:
         return _call(function, args, kwargs)
+
+    @property
+    def base(self) -> DeviceArray | None:
+        owner = self._array.base
+        if owner is None:
+            return None
+        known = _owners.get(id(owner))
+        return DeviceArray(owner) if known is None else known
+
+    @property
+    def data(self) -> Any:
+        return types.SimpleNamespace(ptr=self._array.ctypes.data)
 
     def __len__(self) -> int:
         return len(self._array)
@@ -251,6 +272,7 @@ class CuPyModule(types.ModuleType):
 
     ndarray = DeviceArray
     ElementwiseKernel = SegmentAdd
+    RawModule = cuda_on_cpu.Module
     random = _Random
     cuda = types.SimpleNamespace(is_available=lambda: True, get_current_stream=_Stream)
 
@@ -279,6 +301,19 @@ class CuPyModule(types.ModuleType):
     array = asarray
 
     @staticmethod
+    def empty(shape: Any, dtype: Any = np.float64) -> DeviceArray:
+        """Return an array of NaN: what nobody has written must not be read."""
+        made = np.empty(shape, dtype=dtype)
+        made.fill(np.nan if is_floating(made.dtype) else 99)
+        return DeviceArray(made)
+
+    @staticmethod
+    def empty_like(a: DeviceArray, dtype: Any = None) -> DeviceArray:
+        made = np.empty_like(_bare(a), dtype=dtype)
+        made.fill(np.nan if is_floating(made.dtype) else 99)
+        return DeviceArray(made)
+
+    @staticmethod
     def asnumpy(a: DeviceArray) -> np.ndarray:
         return a.get()
 
@@ -288,8 +323,13 @@ class CuPyModule(types.ModuleType):
 
 
 @contextlib.contextmanager
-def standin() -> Iterator[dict[str, int]]:
-    """Let "cuda" mean the stand-in inside the block; gives the counter of ways to the host."""
+def standin(kernels: bool = False) -> Iterator[dict[str, int]]:
+    """Let "cuda" mean the stand-in inside the block; gives the counter of ways to the host.
+
+    Args:
+        kernels: run the backend's CUDA kernels, on the CPU (see ``tests.cuda_on_cpu``); without them each op is
+            computed by its ``Function``, of which the stand-in sees every call.
+    """
     cupy, cupyx = CuPyModule("cupy"), types.ModuleType("cupyx")
     special = types.ModuleType("cupyx.scipy.special")
     special.erf = lambda x: _device(erf(_bare(x)))  # type: ignore[attr-defined]
@@ -303,6 +343,9 @@ def standin() -> Iterator[dict[str, int]]:
     sys.modules.update(fakes)
     to_host["count"] = 0
     try:
+        backend = backends.get_backend("cuda")
+        if not kernels:
+            backend.kernels = {}
         with np.errstate(all="ignore"):  # a GPU gives no floating-point warnings
             yield to_host
     finally:

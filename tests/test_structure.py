@@ -55,7 +55,7 @@ CASES: list[tuple[Rule, str, str, bool]] = [
     (imports_go_down, "minillm/training/loop.py", "from minillm.generation import generate", True),
     (imports_go_down, "minillm/training/loop.py", "from lessons.l11_gpt import GPT", False),
     (imports_go_down, "minillm/cellar/x.py", "", False),
-    (third_party_is_listed, "minillm/backend/cuda/__init__.py", "def f():\n    import cupy.cuda\n    import cupyx", True),
+    (third_party_is_listed, "minillm/backend/cuda/x.py", "def f():\n    import cupy.cuda\n    import cupyx", True),
     (third_party_is_listed, "minillm/ops/matmul.py", "def f():\n    import cupy", False),
     (third_party_is_listed, "lessons/l01_x.py", "import cupyx", False),
     (third_party_is_listed, "lessons/l01_x.py", "import json, numpy as np, minillm\nimport matplotlib.pyplot", True),

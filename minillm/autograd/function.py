@@ -152,6 +152,15 @@ class Function:
     differentiable = True
     """False for results without a gradient (argmax, comparisons): nothing is recorded."""
 
+    op = ""
+    """The name under which a backend may have a kernel for it: that of the class, for minillm's own ops alone.
+    Somebody else's class called ``GELU`` computes what it says.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.op = cls.__name__ if cls.__module__.startswith("minillm.ops.") else ""
+
     @staticmethod
     def forward(ctx: Any, *inputs: Any, **options: Any) -> Any:
         raise NotImplementedError
@@ -184,7 +193,7 @@ class Function:
         ctx = Context(cls, backend, tuple(needs) if recorded else (False,) * len(needs))
         results: Any = NotImplemented
         with backend.errstate():
-            kernel = backend.kernels.get(cls.__name__)
+            kernel = backend.kernels.get(cls.op)
             if kernel is not None:
                 results = kernel.forward(ctx, *arrays, **options)
             if results is NotImplemented:

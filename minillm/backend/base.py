@@ -27,7 +27,8 @@ class Backend:
         device: the device as PyTorch names it.
         kernels: faster versions of ops, by the name of the ``Function``: a class with the same ``forward`` and
             ``backward``. Its ``forward`` returns ``NotImplemented`` for what it cannot do, and the ``Function`` does
-            it. Without any of them everything works, slower; the tests compare each with its ``Function``.
+            it. Beside them, a few that optimizers and others ask for by name. Without any of them everything works,
+            slower; the tests compare each with what it replaces.
     """
 
     xp: Any
@@ -92,17 +93,22 @@ class Backend:
         self.scatter_add(dw, ids, dy)
         return dw
 
-    def check_ids(self, ids: Array, size: int, what: str) -> None:
-        """Refuse ids outside ``0 .. size - 1``.
+    def check_ids(self, ids: Array, size: int, what: str, ignored: int | None = None) -> None:
+        """Refuse ids outside ``0 .. size - 1``, other than ``ignored``.
 
         Raises:
             IndexError: naming the id and the size. NumPy alone would accept -1, CuPy would accept anything.
         """
         if ids.size == 0:
             return
+        if ignored is not None:
+            ids = self.xp.where(ids == ignored, 0, ids)
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= size:
             raise IndexError(f"{what}: id {low if low < 0 else high} is not in 0 .. {size - 1} (there are {size})")
+
+    def changed(self, array: Array) -> None:
+        """Hear that an array was changed in place; what a backend knows of its contents is no longer true."""
 
     def uniform(self, generator: Generator, stream: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         """Draw from [0, 1) on this device, from the named stream."""

@@ -391,6 +391,7 @@ class Module:
                 else:
                     t.array[...] = given.array
                 t._version[0] += 1
+                t.backend.changed(t.array)
         return IncompatibleKeys(missing, unexpected)
 
     # --- hooks and text ----------------------------------------------------------------------------------------------

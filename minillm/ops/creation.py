@@ -198,10 +198,10 @@ def arange(
         raise RuntimeError(f"arange: a step of {step} does not lead from {start} to {end}")
     if dtype is None:
         dtype = np.int64 if all(isinstance(v, int) for v in (start, end, step)) else get_default_dtype()
-    xp = get_backend(device).xp
     dtype = np.dtype(dtype)
-    made = xp.arange(start, end, step, dtype=np.float64 if is_floating(dtype) else dtype)
-    return _finish(made.astype(dtype, copy=False), requires_grad)
+    made = np.arange(start, end, step, dtype=np.float64 if is_floating(dtype) else dtype)
+    # Made on the host and moved: so a backend knows which numbers these are, if they are used as ids.
+    return _finish(get_backend(device).from_host(made.astype(dtype, copy=False)), requires_grad)
 
 
 def linspace(

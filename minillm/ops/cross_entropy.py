@@ -174,9 +174,7 @@ def _class_numbers(what: str, target: Tensor, shape: tuple[int, ...], classes: i
         )
     if tuple(target.shape) != shape:
         raise ValueError(f"{what}: expected one target for each prediction, shape {shape}, got {tuple(target.shape)}")
-    flat = target.array.reshape(-1)
-    xp = target.backend.xp
-    target.backend.check_ids(xp.where(flat == ignore_index, 0, flat), classes, f"{what}: target")
+    target.backend.check_ids(target.array, classes, f"{what}: target", ignore_index)
     return reshape(target, (-1,)) if target.ndim != 1 else target
 
 

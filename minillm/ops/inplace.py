@@ -47,6 +47,12 @@ def _check(x: Tensor, *operands: Any) -> None:
         )
 
 
+def _changed(x: Tensor) -> None:
+    """Let the graph and the backend know that x holds other numbers now."""
+    x._version[0] += 1
+    x.backend.changed(x.array)
+
+
 def _write(x: Tensor, result: Any) -> Tensor:
     array = result.array if isinstance(result, Tensor) else result
     if (
@@ -57,7 +63,7 @@ def _write(x: Tensor, result: Any) -> Tensor:
     if getattr(array, "dtype", x.dtype) != x.dtype and not _castable(array.dtype, x.dtype):
         raise RuntimeError(f"in place: the result is {array.dtype} and cannot be kept as {x.dtype}")
     x.array[...] = array
-    x._version[0] += 1
+    _changed(x)
     return x
 
 
@@ -105,14 +111,14 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     elif isinstance(value, (list, tuple, np.ndarray)):
         value = x.backend.from_host(np.asarray(value))
     x.array[plain_index(index, x)] = value
-    x._version[0] += 1
+    _changed(x)
 
 
 def copy_(x: Tensor, src: Tensor) -> Tensor:
     """Copy the numbers of another tensor, broadcast and cast as needed, from any device."""
     _check(x, src)
     x.array[...] = src.to(x.device).array
-    x._version[0] += 1
+    _changed(x)
     return x
 
 
@@ -120,7 +126,7 @@ def fill_(x: Tensor, value: Any) -> Tensor:
     """Write one number everywhere."""
     _check(x, value)
     x.array.fill(value.item() if isinstance(value, Tensor) else value)
-    x._version[0] += 1
+    _changed(x)
     return x
 
 
@@ -129,14 +135,14 @@ def fill_diagonal_(x: Tensor, value: Any) -> Tensor:
     _check(x)
     rows = x.backend.xp.arange(min(x.shape))
     x.array[rows, rows] = value
-    x._version[0] += 1
+    _changed(x)
     return x
 
 
 def _fill_from_host(x: Tensor, drawn: np.ndarray) -> Tensor:
     _check(x)
     x.array[...] = x.backend.from_host(np.asarray(drawn).astype(x.dtype))
-    x._version[0] += 1
+    _changed(x)
     return x
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -94,6 +95,9 @@ class Adam(Optimizer):
 
     def _jobs(self, group: dict[str, Any]) -> list[tuple[int, Callable[[], None]]]:
         params = [p for p in group["params"] if p.grad is not None]
+        kernel = params[0].backend.kernels.get("Adam") if params and not group["amsgrad"] else None
+        if kernel is not None:
+            return self._jobs_of_kernel(kernel, params, group)
         stretch = None if group["amsgrad"] or not params else self.stretch(params)
         steps = {int(self.state[p].get("step", 0)) for p in params if p in self.state} or {0}
         if stretch is None or len(steps) > 1 or (any(p not in self.state for p in params) and steps != {0}):
@@ -106,6 +110,37 @@ class Adam(Optimizer):
         arrays, size = (*stretch, *moments), stretch[0].size
         pieces = [[a[i : min(i + PIECE, size)] for a in arrays] for i in range(0, size, PIECE)]
         return [(a[0].size, functools.partial(self._update_arrays, a, step, group)) for a in pieces]
+
+    def _jobs_of_kernel(self, kernel: Any, params: list[Tensor], group: dict[str, Any]) -> list[Any]:
+        """Return one job for all parameters that stand at the same step, and the usual ones for what does not fit."""
+        together: defaultdict[Any, list[tuple[Array, ...]]] = defaultdict(list)
+        others = []
+        for p in params:
+            if p.backend is not params[0].backend or not kernel.fits(p.array, p.grad.array):
+                others.append(p)
+                continue
+            state = self._begin(p, self.state[p], group)
+            p._version[0] += 1
+            arrays = (p.array, p.grad.array, state["exp_avg"].array, state["exp_avg_sq"].array)
+            together[p.dtype, state["step"]].append(arrays)
+        jobs = super()._jobs({**group, "params": others})
+        lr, decay, (beta1, beta2) = float(group["lr"]), group["weight_decay"], group["betas"]
+        for (_, step), arrays_of_all in together.items():
+            size, eps = _corrected(lr, group["eps"], group["betas"], step)
+            update = functools.partial(
+                kernel.update,
+                params[0].backend,
+                arrays_of_all,
+                beta1=beta1,
+                beta2=beta2,
+                size=size,
+                eps=eps,
+                shrink=1 - lr * decay if self._decoupled else 1.0,
+                penalty=0.0 if self._decoupled else decay,
+                sign=-1.0 if group["maximize"] else 1.0,
+            )
+            jobs.append((sum(a[0].size for a in arrays_of_all), update))
+        return jobs
 
     def _moment_blocks(self, params: list[Tensor]) -> tuple[Array, Array]:
         """Return both moments of parameters whose weights lie in a block, each in a block of its own."""
@@ -122,13 +157,19 @@ class Adam(Optimizer):
                     self.state[p][name] = Tensor._wrap(array)
         return blocks[0].flat, blocks[1].flat
 
-    def _update(self, p: Tensor, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+    @staticmethod
+    def _begin(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+        """Make the state of a parameter if it has none, count a step, and return the state."""
         if not state:
             state["step"] = 0
             state["exp_avg"], state["exp_avg_sq"] = zeros_like(p), zeros_like(p)
             if group["amsgrad"]:
                 state["max_exp_avg_sq"] = zeros_like(p)
-        step = state["step"] = int(state["step"]) + 1
+        state["step"] = int(state["step"]) + 1
+        return state
+
+    def _update(self, p: Tensor, g: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
+        step = self._begin(p, state, group)["step"]
         arrays = [p.array, g, state["exp_avg"].array, state["exp_avg_sq"].array]
         if group["amsgrad"]:
             arrays.append(state["max_exp_avg_sq"].array)
@@ -138,11 +179,7 @@ class Adam(Optimizer):
         lr, decay, eps = float(group["lr"]), group["weight_decay"], group["eps"]
         beta1, beta2 = group["betas"]
         xp = backend_of(arrays[0]).xp
-        # Both corrections are numbers, so they move out of the arrays' way:
-        # lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) = (lr c / (1 - b1^t)) m / (sqrt(v) + eps c), c = sqrt(1 -
-        # b2^t)
-        c = math.sqrt(1 - beta2**step)
-        size = lr * c / (1 - beta1**step)
+        size, eps = _corrected(lr, eps, group["betas"], step)
         scratch: list[Array] = []
         for w, dw, m, v, *largest in tiles(*arrays):
             if not scratch or scratch[0].shape != w.shape:
@@ -164,10 +201,20 @@ class Adam(Optimizer):
             if largest:
                 xp.maximum(largest[0], v, out=largest[0])
             xp.sqrt(largest[0] if largest else v, out=b)
-            b += eps * c
+            b += eps
             xp.divide(m, b, out=a)
             a *= size
             w -= a
+
+
+def _corrected(lr: float, eps: float, betas: tuple[float, float], step: int) -> tuple[float, float]:
+    """Return (size, eps c) with which ``size m / (sqrt(v) + eps c)`` is the step with both means corrected.
+
+    lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) = (lr c / (1 - b1^t)) m / (sqrt(v) + eps c), c = sqrt(1 - b2^t):
+    both corrections are numbers, so they move out of the arrays' way.
+    """
+    c = math.sqrt(1 - betas[1] ** step)
+    return lr * c / (1 - betas[0] ** step), eps * c
 
 
 class AdamW(Adam):

@@ -36,6 +36,7 @@ from minillm.tensor import Tensor
 
 __all__ = ["Process", "SharedBlock", "in_order", "serve"]
 
+
 def in_order(model: Any) -> list[Any]:
     """Return the parameters of a model as they lie in a block: matrices first, since weight decay is for them alone."""
     return sorted(model.parameters(), key=lambda p: p.ndim < 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ import minillm
 import minillm.nn as nn
 import minillm.nn.functional as F
 from minillm.backend.cuda import CuPyBackend
+from tests.backend.twins import compare_row, host
+from tests.house_rules import sources
 from tests.op_cases import load_cases
-from tests.ops.test_table import flat, plain, prepared, samples_of
 from tests.standin import DeviceArray, standin
 
 
@@ -59,113 +60,20 @@ def test_reductions_and_elements_stay_on_the_device(transfers):
 
 
 # --- the op table
-def on_cuda(case, s, dtype, grad):
-    leaves = []
-
-    def convert(x):
-        t = minillm.tensor(x, device="cuda")
-        if grad and x.dtype.kind == "f":
-            leaves.append(t.requires_grad_())
-        return t
-
-    kwargs = plain(s.kwargs, lambda x: minillm.tensor(x, device="cuda"), dtype)
-    if not any(isinstance(t, minillm.Tensor) for t in flat(prepared(s.args, convert, dtype))):
-        kwargs["device"] = "cuda"  # ops that make tensors out of numbers
-    leaves.clear()
-    return case.call(*prepared(s.args, convert, dtype), **kwargs), leaves
-
-
-def on_cpu(case, s, dtype):
-    leaves = []
-
-    def convert(x):
-        t = minillm.tensor(x)
-        if x.dtype.kind == "f":
-            leaves.append(t.requires_grad_())
-        return t
-
-    return case.call(*prepared(s.args, convert, dtype), **plain(s.kwargs, minillm.tensor, dtype)), leaves
-
-
-def host(t):
-    assert isinstance(t.array, DeviceArray), f"the result came back to the host: {type(t.array)}"
-    return t.array._array
-
-
 @pytest.mark.parametrize("case", load_cases(), ids=str)
 def test_op_table(case):
-    for s in samples_of(case):
-        expected, leaves = on_cpu(case, s, np.float64)
-        got, device_leaves = on_cuda(case, s, np.float64, grad=True)
-        pairs = [
-            (a, b) for a, b in zip(flat(got), flat(expected), strict=True) if isinstance(b, minillm.Tensor)
-        ]  # is_tensor and others answer with plain Python
-        for a, b in pairs:
-            assert (a.dtype, a.shape, a.requires_grad) == (b.dtype, b.shape, b.requires_grad), s
-            np.testing.assert_allclose(host(a), b.detach().numpy(), rtol=1e-10, atol=1e-12, err_msg=str(s))
-        rng = np.random.default_rng(0)
-        for a, b in pairs:
-            if b.requires_grad:
-                dy = np.asarray(rng.standard_normal(b.shape))
-                a.backward(minillm.tensor(dy, device="cuda"), retain_graph=True)
-                b.backward(minillm.tensor(dy), retain_graph=True)
-        for a, b in zip(device_leaves, leaves, strict=True):
-            assert (a.grad is None) == (b.grad is None), s
-            if b.grad is not None:
-                np.testing.assert_allclose(host(a.grad), b.grad.numpy(), rtol=1e-10, atol=1e-12, err_msg=str(s))
+    compare_row(case)
 
 
-# --- models and training
-class Block(nn.Module):
-    """A GPT in small: everything that a training step on a GPU touches."""
-
-    def __init__(self):
-        super().__init__()
-        self.tokens, self.positions = nn.Embedding(20, 8), nn.Embedding(6, 8)
-        self.norm, self.rms = nn.LayerNorm(8), nn.RMSNorm(8)
-        self.attention = nn.MultiheadAttention(8, 2, bias=False, batch_first=True)
-        self.mlp = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8), nn.Dropout(0.0))
-
-    def forward(self, ids):
-        h = self.tokens(ids) + self.positions(minillm.arange(ids.shape[1], device=ids.device))
-        n = self.norm(h)
-        h = h + self.attention(n, n, n, need_weights=False, is_causal=True, attn_mask=causal(ids))[0]
-        return F.linear(h + self.mlp(self.rms(h)), self.tokens.weight)
+def test_one_file_imports_cupy():
+    root = Path(minillm.__file__).parent
+    found = {
+        s.path for s in sources(root.parent, root.name) if any(m.partition(".")[0] == "cupy" for _, m, _ in s.imports)
+    }
+    assert found == {"minillm/backend/cuda/__init__.py"}
 
 
-def causal(ids):
-    n = ids.shape[1]
-    return minillm.ones(n, n, device=ids.device).triu(1).bool()
-
-
-@pytest.mark.parametrize("make", [minillm.optim.SGD, minillm.optim.Adam, minillm.optim.AdamW])
-def test_training_steps_equal_the_host_and_move_nothing(make, transfers):
-    minillm.manual_seed(0)
-    model = Block()
-    twin = copy.deepcopy(model).to("cuda")
-    ids = np.random.default_rng(0).integers(0, 20, (3, 6))
-    optimizers = [make(m.parameters(), lr=1e-2) for m in (model, twin)]
-    device_ids = minillm.tensor(ids, device="cuda")
-    for _ in range(3):
-        losses = []
-        for m, optimizer, x in ((model, optimizers[0], minillm.tensor(ids)), (twin, optimizers[1], device_ids)):
-            transfers["count"] = 0
-            logits = m(x)
-            loss = F.cross_entropy(logits[:, :-1].reshape(-1, 20), x[:, 1:].reshape(-1))
-            optimizer.zero_grad()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(m.parameters(), 1.0)
-            optimizer.step()
-            losses.append((loss, norm))
-            assert (
-                transfers["count"] <= 8
-            )  # three checks of ids, two ends each; the norm, once to clip and once to see whether it is finite
-        for a, b in zip(*losses, strict=True):
-            np.testing.assert_allclose(host(b.detach()), a.detach().numpy(), rtol=1e-5)
-    for (name, a), b in zip(model.named_parameters(), twin.parameters(), strict=True):
-        np.testing.assert_allclose(host(b.detach()), a.detach().numpy(), rtol=1e-4, atol=1e-6, err_msg=name)
-
-
+# --- models
 def test_weights_go_there_and_back():
     model = nn.Linear(3, 2)
     before = {k: v.numpy().copy() for k, v in model.state_dict().items()}

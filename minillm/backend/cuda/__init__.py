@@ -3,18 +3,22 @@
 What CuPy does otherwise than NumPy, and what is done about it here:
 
 - it never converts between its arrays and NumPy's by itself: ``from_host`` and ``to_host`` say where data moves;
-- integer indices out of range wrap around silently: ``check_ids`` looks at them on the host;
+- integer indices out of range wrap around silently: ``check_ids`` looks at them, on the host before they are moved if
+  it can, as a look at the device would wait for it;
 - adding at repeated indices uses atomics, whose order changes from run to run: ``segment_add`` sorts first.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+import weakref
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minillm.backend.base import Array, Backend
+from minillm.backend.cuda.kernels import KERNELS
+from minillm.backend.cuda.launcher import Launcher
 from minillm.backend.device import device
 from minillm.backend.random import Generator
 
@@ -31,6 +35,24 @@ _SEGMENT_ADD = """
         out[at] = static_cast<T>(static_cast<ACC>(out[at]) + total);
     }
 """
+
+
+class Range(NamedTuple):
+    """What is known of integers: the largest, and the smallest and the largest of those below 0, if there are any."""
+
+    largest: int
+    negative: tuple[int, int] | None
+
+    @staticmethod
+    def of(array: np.ndarray) -> Range:
+        """Look at an array on the host."""
+        array = array.reshape(-1)
+        negative = array[array < 0] if array.min() < 0 else array[:0]
+        return Range(int(array.max()), (int(negative.min()), int(negative.max())) if negative.size else None)
+
+    def lies_in(self, size: int, ignored: int | None) -> bool:
+        """Tell whether all numbers are surely in ``0 .. size - 1`` or ``ignored``."""
+        return self.largest < size and self.negative in (None, (ignored, ignored))
 
 
 class CuPyBackend(Backend):
@@ -55,11 +77,29 @@ class CuPyBackend(Backend):
         self.xp = cupy
         self.array_type = cupy.ndarray
         self.device = device("cuda")
+        self.kernels = KERNELS
+        self.launch = Launcher(cupy)
+        self._ranges: dict[int, tuple[weakref.ref, Range]] = {}
         self._segment_kernels: dict[str, Any] = {}
 
     def from_host(self, array: np.ndarray) -> Array:
-        """Copy a NumPy array to the GPU."""
-        return self.xp.asarray(array)
+        """Copy a NumPy array to the GPU, and remember the range of integers."""
+        moved = self.xp.asarray(array)
+        if array.dtype.kind in "iu" and array.size:
+            key = id(moved)
+            self._ranges[key] = weakref.ref(moved, lambda _: self._ranges.pop(key, None)), Range.of(array)
+        return moved
+
+    def check_ids(self, ids: Array, size: int, what: str, ignored: int | None = None) -> None:
+        """Refuse ids out of range; see ``Backend.check_ids``. Waits for the GPU only if it made the ids."""
+        owner = ids if ids.base is None else ids.base  # a view holds no other numbers than its owner
+        _, known = self._ranges.get(id(owner), (None, None))
+        if known is None or not known.lies_in(size, ignored):
+            super().check_ids(ids, size, what, ignored)
+
+    def changed(self, array: Array) -> None:
+        """Forget the range of an array."""
+        self._ranges.pop(id(array if array.base is None else array.base), None)
 
     def to_host(self, array: Array) -> np.ndarray:
         """Copy an array to main memory; waits for the GPU."""
@@ -101,9 +141,21 @@ class CuPyBackend(Backend):
 
     def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int) -> Array:
         """Sum the rows of ``dy`` by id; see ``Backend.embedding_grad``."""
+        ids, kernel = ids.astype(self.xp.int64, copy=False), self.kernels.get("EmbeddingGrad")
+        if kernel is not None and dy.size:
+            order = self._order(ids)
+            dw = kernel.add_up(self, order, ids[order], dy, num_embeddings)
+            if dw is not NotImplemented:
+                return dw
         dw = self.xp.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype)
-        self._segment_add(dw, ids.astype(self.xp.int64, copy=False), self.xp.ascontiguousarray(dy))
+        self._segment_add(dw, ids, self.xp.ascontiguousarray(dy))
         return dw
+
+    def _order(self, rows: Array) -> Array:
+        """Return the order that sorts row numbers, equal ones as they stand."""
+        # A GPU may sort equal keys in any order; the place in the low part makes every key different.
+        n = len(rows)
+        return self.xp.argsort(rows * n + self.xp.arange(n, dtype=self.xp.int64))
 
     def _segment_add(self, target: Array, rows: Array, values: Array) -> None:
         """``target[rows[k]] += values[k]`` for all k; target (V, C) must be contiguous, values (N, C)."""
@@ -111,11 +163,9 @@ class CuPyBackend(Backend):
             return
         if not target.flags.c_contiguous:
             raise ValueError("scatter_add: the target must be contiguous; pass a copy")
-        # Equal keys may be sorted in any order by a GPU; the row number in the low part makes every key different.
-        n = len(rows)
-        order = self.xp.argsort(rows * n + self.xp.arange(n, dtype=self.xp.int64))
+        order = self._order(rows)
         kernel = self._segment_kernel(target.dtype)
-        kernel(values, order, rows[order], n, values.shape[1], target, size=values.size)
+        kernel(values, order, rows[order], len(rows), values.shape[1], target, size=values.size)
 
     def _segment_kernel(self, dtype: np.dtype) -> Any:
         # Sums of float16 and bfloat16 are made in float32 and rounded once.

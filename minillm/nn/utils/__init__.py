@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,14 @@ def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     return [p.grad for p in given if p.grad is not None]
 
 
+def _kernel(tensors: list[Tensor]) -> Any:
+    """Return the backend's kernels for the norm of all tensors, if it has them and they can work on these."""
+    kernel = tensors[0].backend.kernels.get("GradientNorm") if tensors else None
+    if kernel is None or any(t.backend is not tensors[0].backend for t in tensors):
+        return None
+    return kernel if kernel.fits(*(t.array for t in tensors)) else None
+
+
 def get_total_norm(
     tensors: Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
 ) -> Tensor:
@@ -41,6 +50,8 @@ def get_total_norm(
         squares = (t.array.reshape(-1) for t in given)
         with np.errstate(over="ignore", invalid="ignore"):
             total = ops.tensor(math.sqrt(sum(float(np.dot(x, x)) for x in squares)), dtype=given[0].dtype)
+    elif norm_type == 2 and (kernel := _kernel(given)):
+        total = Tensor._wrap(kernel.norm(given[0].backend, [t.array for t in given]))
     else:
         norms = [ops.norm(t.detach(), norm_type) for t in given]
         total = ops.norm(ops.stack(norms), norm_type) if norms else ops.tensor(0.0)
@@ -71,6 +82,12 @@ def clip_grad_norm_(
         raise ValueError(f"clip_grad_norm_: expected a max_norm of 0 or more, got {max_norm}")
     gradients = _gradients(parameters)
     total = get_total_norm(gradients, norm_type, error_if_nonfinite)
+    kernel = _kernel(gradients)
+    if kernel is not None:  # the norm stays on the device, and nobody waits for it
+        kernel.clip(total.backend, [g.array for g in gradients], total.array, float(max_norm))
+        for g in gradients:
+            g._version[0] += 1
+        return total
     norm = total.item()
     factor = float(max_norm) / (norm + 1e-6)
     if math.isfinite(norm) and factor < 1:

@@ -1,0 +1,102 @@
+"""Layer norm and RMS norm; the formulas and the kernels are in ``normalization.cu``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minillm.backend.base import Array
+from minillm.backend.cuda.launcher import accumulator, contiguous, pack, supported, threads
+
+FAMILY = "normalization"
+PARTS = 1024
+"""Blocks that share the rows of a backward pass: enough for any card, and always as many, so that sums are the same on
+every card.
+"""
+SHARED_BYTES = 48 << 10  # what every card offers a block without asking
+
+
+class _Norm:
+    """What the two have in common. ``ctx`` keeps x itself, one or two numbers a row, and w."""
+
+    @staticmethod
+    def fits(x: Array, w: Array | None, b: Array | None, width: int) -> bool:
+        weights = [p for p in (w, b) if p is not None]
+        if not supported(x, *weights) or 2 * width * accumulator(x.dtype).itemsize > SHARED_BYTES:
+            return False
+        return len({p.dtype for p in weights}) < 2 and all(p.dtype in (x.dtype, accumulator(x.dtype)) for p in weights)
+
+    @staticmethod
+    def launch(
+        ctx: Any, name: str, grid: int, width: int, arguments: tuple, x: Array, w: Array | None, **more: Any
+    ) -> None:
+        V = pack(width, *(a for a in arguments if isinstance(a, ctx.backend.array_type)))
+        W = x.dtype if w is None else w.dtype
+        ctx.backend.launch(FAMILY, name, grid, threads(width, V), *arguments, T=x.dtype, W=W, V=V, **more)
+
+    @staticmethod
+    def backward(ctx: Any, name: str, dy: Array, x: Array, statistics: tuple, w: Array | None, needs: tuple) -> list:
+        """Return dx, and the sums over rows for the parameters, each ``None`` where it is not needed."""
+        xp, width = ctx.xp, ctx.width
+        rows = x.size // width
+        blocks, A = min(rows, PARTS), accumulator(x.dtype)
+        dy = contiguous(dy)
+        dx = xp.empty_like(x) if needs[0] else None
+        parts = [xp.empty((blocks, width), dtype=A) if need else None for need in needs[1:]]
+        shared = 2 * width * A.itemsize
+        _Norm.launch(ctx, name, blocks, width, (dy, x, w, *statistics, dx, *parts, rows, width), x, w, shared=shared)
+        sums = [None if p is None else _Norm.total(ctx, p, x.dtype if w is None else w.dtype, x.dtype) for p in parts]
+        return [dx, *sums]
+
+    @staticmethod
+    def total(ctx: Any, parts: Array, W: np.dtype, T: np.dtype) -> Array:
+        rows, width = parts.shape
+        out = ctx.xp.empty(ctx.shape, dtype=W)
+        ctx.backend.launch(FAMILY, "column_sums", -(-width // 32), 1024, parts, out, rows, width, T=T, W=W)
+        return out
+
+
+class LayerNorm:
+    """``minillm.ops.normalization.LayerNorm``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Array, w: Array | None, b: Array | None, *, width: int, eps: float) -> Array:
+        if not _Norm.fits(x, w, b, width):
+            return NotImplemented
+        xp = ctx.xp
+        x = contiguous(x)
+        rows, y = x.size // width, xp.empty_like(x)
+        means, rs = (xp.empty(rows, dtype=accumulator(x.dtype)) for _ in range(2))
+        parameter = w if w is not None else b
+        _Norm.launch(ctx, "layer_norm_forward", rows, width, (x, w, b, y, means, rs, width, eps), x, parameter)
+        ctx.width, ctx.shape = width, None if parameter is None else parameter.shape
+        ctx.save_for_backward(x, means, rs, w)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Array) -> tuple[Array | None, ...]:
+        x, means, rs, w = ctx.saved_arrays
+        return tuple(_Norm.backward(ctx, "layer_norm_backward", dy, x, (means, rs), w, ctx.needs_input_grad))
+
+
+class RMSNorm:
+    """``minillm.ops.normalization.RMSNorm``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Array, w: Array | None, *, width: int, eps: float) -> Array:
+        if not _Norm.fits(x, w, None, width):
+            return NotImplemented
+        xp = ctx.xp
+        x = contiguous(x)
+        rows, y = x.size // width, xp.empty_like(x)
+        rs = xp.empty(rows, dtype=accumulator(x.dtype))
+        _Norm.launch(ctx, "rms_norm_forward", rows, width, (x, w, y, rs, width, eps), x, w)
+        ctx.width, ctx.shape = width, None if w is None else w.shape
+        ctx.save_for_backward(x, rs, w)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Array) -> tuple[Array | None, ...]:
+        x, rs, w = ctx.saved_arrays
+        return tuple(_Norm.backward(ctx, "rms_norm_backward", dy, x, (rs,), w, ctx.needs_input_grad))
