@@ -18,7 +18,7 @@ from lessons.site.prose import dollars
 project = "minillm"
 author = copyright = "the authors of minillm"
 version = release = minillm.__version__
-html_title = "minillm: language models, all of it"
+html_title = "minillm"
 language = "en"
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery"]
@@ -26,6 +26,7 @@ exclude_patterns = ["cells"]  # what the gallery reads
 suppress_warnings = ["config.cache"]  # functions among the settings
 
 html_theme = "furo"
+pygments_dark_style = "a11y-high-contrast-dark"
 html_static_path = ["static", str(files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf")]
 html_css_files = ["site.css"]
 html_copy_source = False

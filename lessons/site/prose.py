@@ -14,12 +14,15 @@ from lessons.notebook import cells
 
 
 def dollars(text: str) -> str:
-    """Return prose with ``$..$`` and ``$$..$$`` as reStructuredText has them: a role, and a directive.
+    r"""Return prose with ``$..$`` and ``$$..$$`` as reStructuredText has them: a role, and a directive.
 
-    What stands between double backticks, and lines of a doctest, stay as they are.
+    What stands between double backticks, and lines of a doctest, stay as they are. A line that begins with somebody's
+    initial is no list of letters.
 
     >>> dollars("with $x$ and ``$HOME``")
     'with :math:`x` and ``$HOME``'
+    >>> print(dollars("- C. E. Shannon"))
+    - \C. E. Shannon
     """
 
     def one(match: re.Match[str]) -> str:
@@ -28,6 +31,7 @@ def dollars(text: str) -> str:
             return f"\n\n.. math::\n\n   {' '.join(block.split())}\n\n"
         return match[0] if inline is None else f":math:`{' '.join(inline.split())}`"
 
+    text = re.sub(r"^( *(?:- )?)([A-Z]\. )", r"\1\\\2", text, flags=re.MULTILINE)
     return re.sub(
         r"``.*?``|^ *>>>.*?$|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$]+)\$", one, text, flags=re.DOTALL | re.MULTILINE
     )
@@ -59,7 +63,7 @@ def quiz_rst(quiz: Sequence[Question]) -> str:
     parts = [heading("Quiz")]
     for number, question in enumerate(quiz, start=1):
         parts.append(f"**{number}.** {plain(question.ask)}")
-        parts += [f"   {letter}) {plain(choice)}" for letter, choice in zip("abcdefgh", question.choices)]
+        parts += [f"{letter}) {plain(choice)}" for letter, choice in zip("abcdefgh", question.choices)]
         answer = f"**{'abcdefgh'[question.answer]})** {plain(question.why)}"
         parts.append(folded(f"Answer {number}", answer))
     return "\n\n".join(parts)
@@ -130,7 +134,7 @@ def lesson_list(lessons: Sequence[Lesson]) -> str:
         f"      :alt: The figure of lesson {one.number:02d}\n"
         f"      :target: lessons/{one.name}.html\n\n"
         f"   :doc:`{one.number:02d} {one.title} </lessons/{one.name}>`\n\n"
-        f"   {plain(one.question)} {one.time.split(' on ')[0].split(' and ')[0]}"
+        f"   {plain(one.question)} · {one.time.split(' on ')[0].split(' and ')[0]}"
         for one in lessons
     ]
     tree = [".. toctree::", "   :hidden:", "   :caption: Lessons", ""]

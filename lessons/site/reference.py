@@ -78,8 +78,8 @@ def write(folder: Path) -> None:
     ops = [name for name in made if name.startswith("minillm.ops.")]
     rest = [name for name in made if name not in ops]
     trees = ["\n".join([".. toctree::", "   :maxdepth: 1", "", *(f"   {n}" for n in part)]) for part in (rest, ops)]
-    text = [heading("Reference", "="), INTRODUCTION, trees[0], heading("Ops"), OPS, trees[1]]
-    (folder / "index.rst").write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    parts = [heading("Reference", "="), INTRODUCTION, trees[0], heading("Ops"), OPS, trees[1]]
+    (folder / "index.rst").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 INTRODUCTION = """

@@ -120,7 +120,8 @@ def test_every_formula_is_set(pages: dict[str, Page]) -> None:
     for name, page in pages.items():
         assert not re.search(r"\$[^$\n]*[\\^_=][^$\n]*\$|\\(frac|sum|log|left|mathrm|sqrt)\b", page.shown), name
     for lesson, page in lesson_pages(pages):
-        text = "\n".join(t for kind, t in cells((HERE / f"{lesson.name}.py").read_text("utf-8")) if kind == "markdown")
+        source = (HERE / f"{lesson.name}.py").read_text(encoding="utf-8")
+        text = "\n".join(cell for kind, cell in cells(source) if kind == "markdown")
         wanted = [found for found in re.findall(FORMULA, text, re.DOTALL) if found[0] == "$"]
         assert page.formulas == len(wanted), lesson.name
 
