@@ -16,7 +16,7 @@ from lessons.course import HERE, Lesson
 from lessons.notebook import to_notebook
 
 SITE = HERE / "site"
-NEEDED = ("sphinx", "sphinx_gallery", "furo", "latex2mathml")
+NEEDED = ("sphinx", "sphinx_gallery", "furo", "latex2mathml", "ziamath")
 
 
 def build(lessons: Sequence[Lesson], out: Path, *, fast: bool = False) -> Path:

@@ -56,12 +56,16 @@ def figure(block: Any, variables: Mapping[str, Any], gallery: Any) -> str:
     said = json.loads(made.with_suffix(".json").read_text(encoding="utf-8"))["alt"]
     for ending in (".png", ".svg", ".json"):
         shutil.move(made.with_suffix(ending), picture.with_suffix(ending))
-    shutil.rmtree(source.parent / "runs")  # the gallery takes a folder beside the lessons for a part of the course
     place = "/" + picture.relative_to(gallery["src_dir"]).with_suffix("").as_posix()
     return (
         f".. image:: {place}.png\n   :alt: {said}\n   :class: lesson-figure\n\n"
         f"The figure as :download:`SVG <{place}.svg>`, and its :download:`numbers <{place}.json>`.\n\n"
     )
+
+
+def tidy(gallery: Any, name: str) -> None:
+    """Take away what a lesson leaves; the gallery would take a folder beside the lessons for a part of the course."""
+    shutil.rmtree(Path(gallery["src_dir"], "cells", "runs"), ignore_errors=True)
 
 
 sphinx_gallery_conf = {
@@ -70,7 +74,8 @@ sphinx_gallery_conf = {
     "filename_pattern": "l[0-9]",
     "within_subsection_order": "FileNameSortKey",
     "reset_argv": arguments,
-    "reset_modules": (),
+    "reset_modules": (tidy,),
+    "reset_modules_order": "after",
     "image_scrapers": (figure,),
     "notebook_extensions": set(),
     "download_all_examples": False,

@@ -21,6 +21,8 @@ from lessons.course import HERE, lessons
 from lessons.notebook import cells, to_notebook
 from lessons.site import prose
 
+pytestmark = pytest.mark.timeout(1200)  # the first of them waits for the site to be built
+
 LESSONS = [lesson for lesson in lessons().values() if lesson.exercise.exists()]
 FORMULA = r"``.*?``|\$\$.+?\$\$|\$[^$]+\$"
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}

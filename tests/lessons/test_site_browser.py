@@ -11,6 +11,7 @@ import pytest
 from tests.lessons.browser import Browser, chromium
 
 pytestmark = [
+    pytest.mark.timeout(1200),  # the first of them waits for the site to be built
     pytest.mark.skipif(os.name == "nt", reason="Chromium is driven through inherited pipes, which Windows has not"),
     pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium"),
 ]
@@ -102,6 +103,14 @@ def test_the_browser_would_notice(tmp_path: Path, browser: Browser) -> None:
     browser.open(page)
     said = " ".join(browser.complaints)
     assert "script failed" in said and "asks for https://example.org/a.png" in said and "could not load" in said
+
+    text = '<p style="background: #ddd; color: #999">faint</p><p style="width: 900px">wide</p>'
+    head = '<meta name="viewport" content="width=device-width">'
+    page.write_text(f"<!doctype html>{head}<body style='background: #fff'><article>{text}</article>", encoding="utf-8")
+    browser.shape(390)
+    browser.open(page)
+    assert [said.split(",<")[0][:20] for said in browser.evaluate(FAINT)] == ["rgb(153, 153, 153) o"]
+    assert browser.evaluate(WIDE)["page"] > 0 and "wide" in browser.evaluate(WIDE)["wide"][0]
 
 
 def test_folded_parts_open(site: Path, browser: Browser) -> None:
