@@ -33,7 +33,7 @@ def build(lessons: Sequence[Lesson], out: Path, *, fast: bool = False) -> Path:
     if missing:
         raise RuntimeError(f'needs {", ".join(missing)}, which are not installed: pip install -e ".[site]"')
     source, html = out / "source", out / "html"
-    if out.exists() and any(out.iterdir()) and not (source / "map.rst").exists():
+    if out.exists() and any(out.iterdir()) and not (source / "cells").exists():
         raise FileExistsError(errno.EEXIST, "holds something that is no site; give a new or an empty folder", str(out))
     for folder in (source, html, out / "doctrees"):
         shutil.rmtree(folder, ignore_errors=True)

@@ -20,11 +20,10 @@ minillm.testing.properties minillm.testing.strategies
 
 def public(module: Any) -> list[str]:
     """Return the public functions and classes of a module, by name."""
-    names = getattr(module, "__all__", None)
-    if names is None:
-        names = [name for name, thing in vars(module).items() if getattr(thing, "__module__", "") == module.__name__]
-    things = {name: getattr(module, name) for name in names if name[0] != "_"}
-    return [name for name, thing in things.items() if inspect.isroutine(thing) or isinstance(thing, type)]
+    there = vars(module)  # what is not there, but made when it is asked for, may need a package
+    own = [name for name, thing in there.items() if getattr(thing, "__module__", "") == module.__name__]
+    names = [name for name in getattr(module, "__all__", own) if name[0] != "_" and name in there]
+    return [name for name in names if inspect.isroutine(there[name]) or isinstance(there[name], type)]
 
 
 def page(title: str, introduction: str, module: str, names: list[str], known: dict[int, str]) -> str:
