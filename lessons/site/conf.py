@@ -20,6 +20,7 @@ author = copyright = "the authors of minillm"
 version = release = minillm.__version__
 html_title = "minillm"
 language = "en"
+smartquotes = False  # quotation marks are shown as they are written
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery"]
 exclude_patterns = ["cells"]  # what the gallery reads
