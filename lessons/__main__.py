@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     notebook.add_argument("--out", type=Path, metavar="FILE", help="where to (default: here, under the lesson's name)")
     notebook.add_argument("--force", action="store_true", help="write over a file that is there")
 
-    course = command("course", "For teachers: export the course, or measure it.", device=False)
+    course = command("course", "For teachers: export the course, measure it, or make a site of it.", device=False)
     whats = course.add_subparsers(dest="what", metavar="WHAT", required=True)
     export = whats.add_parser("export", help="copy the course into a folder")
     export.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
@@ -120,6 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     measure = whats.add_parser("measure", help="run the lessons; print time, memory and result of each")
     measure.add_argument("numbers", nargs="*", metavar="NN", help="lessons (default: all that have exercises)")
     measure.add_argument("--fast", action="store_true", help="in their fast form, which is not judged")
+    measure.add_argument("--write", action="store_true", help="also write lessons/README.md and the README's pictures")
+    site = whats.add_parser("site", help="run the lessons and make a site of them; needs the extra site")
+    site.add_argument("numbers", nargs="*", metavar="NN", help="lessons (default: all that have exercises)")
+    site.add_argument("--out", type=Path, default=Path("runs/site"), metavar="DIR", help="default: runs/site")
+    site.add_argument("--fast", action="store_true", help="with the lessons in their fast form: worse results")
     return parser
 
 

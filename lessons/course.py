@@ -219,15 +219,21 @@ def do_notebook(arguments: argparse.Namespace) -> int:
 
 # --- for teachers ----------------------------------------------------------------------------------------------------
 def do_course(arguments: argparse.Namespace) -> int:
-    """Export the course, or measure it."""
+    """Export the course, measure it, or make a site of it."""
     if arguments.what == "export":
         export(arguments.folder, solutions=not arguments.without_solutions)
         print(f"{arguments.folder}: run `python -m lessons check 01` in it")
         return 0
+    wanted = [find(n, with_exercises=True) for n in arguments.numbers]
+    wanted = wanted or [one for one in lessons().values() if one.exercise.exists()]
+    if arguments.what == "site":
+        from lessons.site.build import build
+
+        print(build(wanted, arguments.out, fast=arguments.fast))
+        return 0
     from lessons.measure import measure
 
-    wanted = [find(n, with_exercises=True) for n in arguments.numbers]
-    return measure(wanted or [one for one in lessons().values() if one.exercise.exists()], fast=arguments.fast)
+    return measure(wanted, fast=arguments.fast, write=arguments.write)
 
 
 def export(folder: Path, *, solutions: bool) -> None:

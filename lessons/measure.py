@@ -14,6 +14,7 @@ from typing import Any
 
 from lessons.course import HERE, Lesson
 
+TABLE, PICTURES = HERE / "README.md", HERE.parent / ".github"
 MAX_SECONDS, MAX_MB = 120, 1000  # why: a lesson is run while one reads on, and on the smallest computer of a class
 
 
@@ -51,8 +52,40 @@ def verdict(status: int, seconds: float, mb: float | None, band: dict[str, Any] 
     return ", ".join(wrong) or "ok"
 
 
-def measure(lessons: Sequence[Lesson], *, fast: bool = False) -> int:
-    """Run lessons one after the other and print a table; return 1 if one of them is not ok."""
+def write_row(cells: Sequence[str], path: Path) -> None:
+    """Put a row, which begins with a lesson's number, into the table of a Markdown file, in place of an older one."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|---")) + 1
+    end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
+    rows = {row[:5]: row for row in [*lines[start:end], f"| {' | '.join(cells)} |"]}  # by "| [01"
+    path.write_text("\n".join([*lines[:start], *sorted(rows.values()), *lines[end:]]) + "\n", encoding="utf-8")
+
+
+def write_thumbnail(figure: Path, path: Path) -> None:
+    """Write a figure as a small picture, a few kilobytes: 360 points wide, in 48 colours."""
+    from PIL import Image
+
+    with Image.open(figure) as picture:
+        size = (360, round(360 * picture.height / picture.width))
+        small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    small.quantize(48).save(path, optimize=True)
+
+
+def measure(lessons: Sequence[Lesson], *, fast: bool = False, write: bool = False) -> int:
+    """Run lessons one after the other and print a table; return 1 if one of them is not ok.
+
+    Args:
+        lessons: which.
+        fast: in their fast form.
+        write: also write what was found into the table of lessons/README.md, and the figures, made small, into .github.
+
+    Raises:
+        ValueError: if what the fast form found is to be written, or there is no checkout to write to.
+    """
+    if write and fast:
+        raise ValueError("--write: the table holds lessons at full size; leave --fast out")
+    if write and not PICTURES.is_dir():
+        raise ValueError(f"--write: {PICTURES}: no such folder; it is there in a checkout only")
     print(f"{'lesson':<22} {'time':>8} {'memory':>8}  {'result':>8}  {'band':<16} verdict")
     bad = 0
     for lesson in lessons:
@@ -64,6 +97,10 @@ def measure(lessons: Sequence[Lesson], *, fast: bool = False) -> int:
             found = verdict(status, seconds, mb, band)
             value, ends = (f"{band['value']:.4g}", f"{band['low']:g} to {band['high']:g}") if band else ("", "")
             memory = "" if mb is None else f"{mb:.0f} MB"
+            if write and band:
+                cells = [f"[{lesson.number:02d} {lesson.title}]({lesson.name}.py)", f"{seconds:.0f} s", memory]
+                write_row([*cells, f"{value} {band['what']}", ends, found], TABLE)
+                write_thumbnail(figure.with_suffix(".png"), PICTURES / f"{lesson.name}.png")
             print(f"{lesson.name:<22} {seconds:>6.1f} s {memory:>8}  {value:>8}  {ends:<16} {found}", flush=True)
             if found != "ok":
                 bad += 1

@@ -50,6 +50,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     "safetensors": {"serialization", "training", "lessons"},
     "threadpoolctl": {"backend"},
     "tqdm": {"training", "lessons"},
+    "PIL": {"lessons"},  # matplotlib brings it
+    "docutils": {"lessons"},  # these two: the site alone
+    "latex2mathml": {"lessons"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},
 }

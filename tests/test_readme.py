@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import minillm
+from lessons.course import Lesson, lessons
+from lessons.measure import MAX_MB, MAX_SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +42,43 @@ def test_the_life_of_a_product_has_six_hops_that_exist() -> None:
         assert name in defined, f"{path} has no {name}"
 
 
+# --- the course
+ROWS = re.findall(
+    r'^\| <img src="(.+)" width="\d+" alt="(.+)"> \| \[(.+)\]\((.+)\) \| (.+) \| (.+) \| (.+) \|$', README, re.MULTILINE
+)
+MEASURED = (ROOT / "lessons" / "README.md").read_text(encoding="utf-8")
+LESSONS = [lesson for lesson in lessons().values() if lesson.exercise.exists()]
+
+
+def test_the_course_has_a_row_for_every_lesson() -> None:
+    assert len(ROWS) == README.count("<img ")
+    found = {path: (title, question, time, builds) for _, _, title, path, question, time, builds in ROWS}
+    assert list(found) == [f"lessons/{lesson.name}.py" for lesson in LESSONS]
+    for lesson in LESSONS:
+        title, question, time, builds = found[f"lessons/{lesson.name}.py"]
+        assert title == f"{lesson.number:02d} {lesson.title}"
+        assert question == lesson.question and lesson.time.startswith(f"{time} and ") and len(builds) > 20
+
+
+def test_its_pictures_are_small_and_described() -> None:
+    for path, alt, *_ in ROWS:
+        picture = (ROOT / path).read_bytes()
+        assert picture.startswith(b"\x89PNG") and len(picture) < 25_000, path
+        assert len(alt) > 20
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
+def test_every_lesson_was_measured_and_is_ok(lesson: Lesson) -> None:
+    cells = r"\[(\d\d .+)\]\((\w+)\.py\) \| (\d+) s \| (\d+) MB \| (\S+) .+ \| (\S+) to (\S+) \| ok"
+    rows = {row[1]: row for row in re.findall(rf"^\| {cells} \|$", MEASURED, re.MULTILINE)}
+    assert lesson.name in rows, "no row, or not ok: run `minillm course measure --write` with the lesson's number"
+    title, _, seconds, mb, value, low, high = rows[lesson.name]
+    ends = re.match(r"(\S+) to (\S+) ", lesson.band)
+    assert ends and (float(ends[1]), float(ends[2])) == (float(low), float(high))
+    assert title == f"{lesson.number:02d} {lesson.title}" and float(low) <= float(value) <= float(high)
+    assert int(seconds) <= MAX_SECONDS and int(mb) <= MAX_MB
+
+
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
@@ -51,6 +90,8 @@ def test_commands_are_known() -> None:
     known = command._parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr, index]
     for name in re.findall(r"`minillm (\w+)", README):
         assert name in known, name
+    parts = known["course"]._subparsers._group_actions[0].choices
+    assert set(re.findall(r"`minillm course (\w+)", README + MEASURED)) == set(parts)
 
 
 def test_deviations_are_as_the_readme_says() -> None:

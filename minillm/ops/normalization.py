@@ -105,7 +105,7 @@ def layer_norm(
     means the mean over the normalised axes.
 
     Args:
-        input: (..., *normalized_shape).
+        input: ``(..., *normalized_shape)``.
         normalized_shape: the lengths of the last axes, which are normalised together.
         weight, bias: of that shape, or ``None``.
         eps: added to the variance, so that a constant row gives 0.
@@ -203,7 +203,7 @@ def rms_norm(
     r"""Give the last axes a mean square of 1, then scale: $y = w \, x / \sqrt{\overline{x^2} + \epsilon}$.
 
     Args:
-        input: (..., *normalized_shape).
+        input: ``(..., *normalized_shape)``.
         normalized_shape: the lengths of the last axes, which are normalised together.
         weight: of that shape, or ``None``.
         eps: added to the mean square; by default the distance from 1 to the next number of the type.

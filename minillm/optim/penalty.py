@@ -13,7 +13,7 @@ from minillm.tensor import Tensor
 
 
 def l1_penalty(parameters: Iterable[Tensor], weight: float) -> Tensor:
-    r"""Return $\lambda \sum |w|$: pushes every weight towards 0 with the same force, so that many become (nearly) 0.
+    r"""Return $\lambda \sum \left|w\right|$: pushes every weight towards 0 with the same force; many become (nearly) 0.
 
     Args:
         parameters: the tensors to hold down; usually matrices only, neither biases nor norms.

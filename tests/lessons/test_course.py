@@ -15,8 +15,9 @@ import pytest
 from lessons import course
 from lessons.__main__ import main
 from lessons.frame import Band, Options, Question, options
-from lessons.measure import verdict
+from lessons.measure import verdict, write_row, write_thumbnail
 from lessons.notebook import cells, to_notebook
+from minillm.training import figure, save_figure
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLUTION = ROOT / "lessons/solutions/l01_counting.py"
@@ -224,6 +225,30 @@ def test_measure_prints_a_table(capsys: pytest.CaptureFixture) -> None:
     head, line = capsys.readouterr().out.splitlines()
     assert head.split() == ["lesson", "time", "memory", "result", "band", "verdict"]
     assert line.startswith("l01_counting") and line.endswith(" ok") and "1.85 to 2.15" in line
+
+
+def test_what_was_measured_goes_into_the_table(folder: Path) -> None:
+    path = folder / "README.md"
+    path.write_text("# Title\n\n| lesson | time |\n|---|---|\n\nText.\n", encoding="utf-8")
+    for cells_ in (["[02 b](b.py)", "9 s"], ["[01 a](a.py)", "5 s"], ["[02 b](b.py)", "8 s"]):
+        write_row(cells_, path)
+    table = "| [01 a](a.py) | 5 s |\n| [02 b](b.py) | 8 s |\n"
+    assert path.read_text(encoding="utf-8") == f"# Title\n\n| lesson | time |\n|---|---|\n{table}\nText.\n"
+
+
+def test_a_figure_becomes_a_small_picture(folder: Path) -> None:
+    fig, ax = figure()
+    ax.plot(range(100), [i * i % 7 for i in range(100)])
+    save_figure(fig, folder / "x")
+    write_thumbnail(folder / "x.png", folder / "small.png")
+    picture = (folder / "small.png").read_bytes()
+    assert picture[16:20] == (360).to_bytes(4, "big") and len(picture) < 25_000  # the width, as PNG writes it
+
+
+def test_the_fast_form_is_not_written_down(capsys: pytest.CaptureFixture) -> None:
+    assert main(["course", "measure", "01", "--fast", "--write"]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "--fast" in said.err and not said.out
 
 
 def test_what_a_verdict_says() -> None:
