@@ -121,22 +121,24 @@ READS = {"mul": "ba", "matmul": "ba", "tanh": "y", "sin": "a"}
 FITS: dict[str, Callable[[np.ndarray], bool]] = {"matmul": lambda a: a.shape == (2, 2)}
 FITS |= dict.fromkeys(("sum", "flip", "transpose"), lambda a: a.ndim > 0)
 VALUES = st.sampled_from([(2, 2), (2,), (1, 2)]).flatmap(lambda shape: arrays(shape, np.float64, -2, 2))
-PLACES = st.integers(0, 10**6)
+PLACES = st.integers(0, 30)
+CALLS = st.lists(st.tuples(st.sampled_from(sorted(OPS)), PLACES, PLACES), min_size=1, max_size=6)
 
 
 class AnyGraph(RuleBasedStateMachine):
     """Tensors of minillm (and of PyTorch) beside the nodes that say what must come out."""
 
-    @initialize(values=st.lists(arrays((2, 2), np.float64, -2, 2), min_size=2, max_size=3))
-    def begin(self, values: list[np.ndarray]) -> None:
+    @initialize(values=st.lists(VALUES, min_size=3, max_size=3), calls=CALLS)
+    def begin(self, values: list[np.ndarray], calls: list[tuple[str, int, int]]) -> None:
         self.naive, self.recording = Graph(), True
         self.tensors: list[tuple[Node, list[Any]]] = []  # those that the program still has
         for value in values:
             self.create(value, True)
+        self.combine(calls)
 
     def pick(self, place: int, fits: Callable[[Node], bool] = lambda node: True) -> tuple[Node, list[Any]] | None:
         found = [t for t in self.tensors if fits(t[0])]
-        return found[place % len(found)] if found else None
+        return found[-1 - place % len(found)] if found else None  # the newest first
 
     # --- what may happen
     @rule(value=VALUES, learns=st.booleans())
@@ -144,8 +146,12 @@ class AnyGraph(RuleBasedStateMachine):
         made = [package.tensor(value.copy()).requires_grad_(learns) for package in PACKAGES]
         self.tensors.append((self.naive.add(Node(value.copy(), learns)), made))
 
-    @rule(name=st.sampled_from(sorted(OPS)), places=st.tuples(PLACES, PLACES))
-    def combine(self, name: str, places: tuple[int, int]) -> None:
+    @rule(calls=CALLS)
+    def combine(self, calls: list[tuple[str, int, int]]) -> None:
+        for name, *places in calls:
+            self.call(name, places)
+
+    def call(self, name: str, places: list[int]) -> None:
         call, compute, ways = OPS[name]
         found = [self.pick(p, lambda n: FITS.get(name, lambda a: True)(n.value)) for p in places[: len(ways)]]
         inputs = [i for i in found if i is not None]
@@ -173,12 +179,12 @@ class AnyGraph(RuleBasedStateMachine):
     @rule(place=PLACES)
     def detach(self, place: int) -> None:
         """The same memory, and a leaf that does not learn."""
-        node, tensors = self.tensors[place % len(self.tensors)]
+        node, tensors = self.tensors[-1 - place % len(self.tensors)]
         self.tensors.append((self.naive.add(Node(node.value, False)), [t.detach() for t in tensors]))
 
     @rule(place=PLACES, retain=st.booleans(), data=st.data())
     def backward(self, place: int, retain: bool, data: st.DataObject) -> None:
-        node, tensors = self.pick(place, lambda n: bool(n.edges)) or self.tensors[place % len(self.tensors)]
+        node, tensors = self.pick(place, lambda n: bool(n.edges)) or self.tensors[-1 - place % len(self.tensors)]
         dy = data.draw(arrays(node.value.shape, np.float64, -2, 2))
         refused = not node.learns or self.naive.refuses(node)
         for package, tensor in zip(PACKAGES, tensors):
@@ -207,7 +213,7 @@ class AnyGraph(RuleBasedStateMachine):
     @rule(place=PLACES, by=st.sampled_from([-1.0, 0.5]))
     def change(self, place: int, by: float) -> None:
         """In place: what learns never while the graph is recorded, leaves otherwise."""
-        node, tensors = self.tensors[place % len(self.tensors)]
+        node, tensors = self.tensors[-1 - place % len(self.tensors)]
         if self.recording and node.learns:
             with pytest.raises(RuntimeError, match="in place"):
                 tensors[0].add_(by)  # PyTorch records it instead, if it is a result
@@ -222,7 +228,7 @@ class AnyGraph(RuleBasedStateMachine):
     @rule(place=PLACES)
     def forget(self, place: int) -> None:
         """The program lets a tensor go; the graph keeps what it needs."""
-        del self.tensors[place % len(self.tensors)]
+        del self.tensors[-1 - place % len(self.tensors)]
 
     @rule()
     def toggle(self) -> None:

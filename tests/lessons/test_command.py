@@ -93,6 +93,11 @@ def test_a_label_writes(home: Path, capsys: pytest.CaptureFixture) -> None:
     assert "Topic:" not in capsys.readouterr().out
 
 
+def test_a_batch_larger_than_the_data_takes_all_of_it(home: Path, tmp_path: Path) -> None:
+    argv = ["finetune", str(home / "run"), "--data", str(home / "topics.csv"), "--out", str(tmp_path / "out")]
+    assert main([*argv, "--quiet", "--steps", "2", "--eval-every", "1", "--batch-size", "1000"]) == 0
+
+
 def test_evaluate_stands_beside_its_baselines(home: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["evaluate", str(home / "run")]) == 0
     out = capsys.readouterr().out
