@@ -13,7 +13,7 @@ from tests import everywhere
 
 def test_the_oldest_packages_are_the_floors_and_the_newest_are_open() -> None:
     oldest, newest = everywhere.requirements(True), everywhere.requirements(False)
-    assert "numpy==2.0.*" in oldest and "numpy>=2.0" in newest and "pytest-timeout==2.3.1.*" in oldest
+    assert "numpy==2.1.*" in oldest and "numpy>=2.1" in newest and "pytest-timeout==2.3.1.*" in oldest
     assert len(oldest) == len(newest) == 10 and all(line.count("=") == 2 for line in oldest)
 
 
