@@ -15,12 +15,14 @@ from latex2mathml.converter import convert
 import minillm
 from lessons.site.prose import dollars
 
+fast: bool = tags.has("fast")  # type: ignore[name-defined]  # noqa: F821 (Sphinx puts the tags here)
+
 project = "minillm"
 author = copyright = "the authors of minillm"
 version = release = minillm.__version__
 html_title = "minillm"
 language = "en"
-smartquotes = False  # quotation marks are shown as they are written
+smartquotes_action = "D"  # dashes only: quotation marks are shown as they are written
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery"]
 exclude_patterns = ["cells"]  # what the gallery reads
@@ -32,19 +34,20 @@ html_static_path = ["static", str(files("ziamath") / "fonts" / "STIXTwoMath-Regu
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_theme_options = {"announcement": "Fast form: worse results"} if fast else {}
 html_math_renderer = "mathml"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autosummary_generate = False
 napoleon_use_ivar = True  # attributes are described once
-napoleon_custom_sections = [("Shape", "params_style"), "Cost", "Source"]
+napoleon_custom_sections = ["Shape", "Cost", "Source"]
 maximum_signature_line_length = 90
 
 
 def arguments(gallery: Any, script: Any) -> list[str]:
     """Return the command line of a lesson."""
-    return ["--fast"] if tags.has("fast") else []  # type: ignore[name-defined]  # noqa: F821 (Sphinx puts it here)
+    return ["--fast"] if fast else []
 
 
 def figure(block: Any, variables: Mapping[str, Any], gallery: Any) -> str:

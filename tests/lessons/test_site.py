@@ -129,6 +129,13 @@ def test_every_formula_is_set(pages: dict[str, Page]) -> None:
         assert page.formulas == len(wanted), lesson.name
 
 
+def test_the_lessons_were_executed(pages: dict[str, Page]) -> None:
+    for lesson, page in lesson_pages(pages):
+        text = page.path.read_text(encoding="utf-8")
+        assert text.count('class="sphx-glr-script-out') >= 2, f"{lesson.name} printed nothing"
+        assert f"runs/lessons/{lesson.name}.png" in text and "Fast form" in text
+
+
 def test_answers_hints_and_solutions_are_folded(pages: dict[str, Page]) -> None:
     for lesson, page in lesson_pages(pages):
         for question in importlib.import_module(f"lessons.{lesson.name}").QUIZ:
