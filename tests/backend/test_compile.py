@@ -78,6 +78,8 @@ def test_kernels_compile_and_nothing_spills(family, choice, architecture):
     names = set(re.findall(r'extern "C" __global__ void (\w+)', launcher.source(family, *choice)))
     assert {name for name, _, _ in reports} == names, said
     assert all(stack == spilled == "0" for _, stack, spilled in reports), said
+    # A card has 65,536 registers for a block: with 64 each, blocks of 1024 threads can start.
+    assert all(int(used) <= 64 for used in re.findall(r"Used (\d+) registers", said)), said
 
 
 @pytest.mark.parametrize("family", launcher.families())
@@ -91,4 +93,4 @@ def test_only_float64_computes_in_float64(family):
 @pytest.mark.parametrize("family", launcher.families())
 def test_16_bytes_are_loaded_at_once(family):
     text = compiled(family, (BF16, BF16, 8), "ptx", "compute_80")[0].decode()
-    assert re.search(r"ld\.global(\.\w+)*\.v4\.u32", text), "expected loads of four words"
+    assert re.search(r"\bld(\.\w+)*\.v4\.u32", text), "expected loads of four words"

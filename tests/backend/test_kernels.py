@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from tests import cuda_on_cpu
 from tests.backend.kernel_cases import CASES, TOLERANCE, compare_kernel, dtype_of, run
 from tests.backend.twins import compare_row, host
 from tests.op_cases import load_cases
-from tests.standin import standin
+from tests.standin import CuPyModule, DeviceArray, standin
 
 pytestmark = pytest.mark.skipif(bool(cuda_on_cpu.why_not()), reason=cuda_on_cpu.why_not() or "kernels can run here")
 
@@ -41,6 +43,27 @@ def test_the_order_of_the_threads_does_not_matter(name):
                 cuda_on_cpu.order["backwards"] = False
         for a, b in zip(*results, strict=True):
             np.testing.assert_array_equal(host(a), host(b), err_msg=f"case {i}")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_is_written_beside_the_results(name, monkeypatch):
+    blocks = []
+
+    def guarded(shape, dtype=np.float64, value=np.nan):
+        """Return an array with 16 elements of 77 on both sides."""
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        n = math.prod(shape)
+        blocks.append(np.full(n + 32, 77, dtype=dtype))
+        blocks[-1][16 : n + 16] = value
+        return DeviceArray(blocks[-1][16 : n + 16].reshape(shape))
+
+    monkeypatch.setattr(CuPyModule, "empty", staticmethod(guarded))
+    monkeypatch.setattr(CuPyModule, "empty_like", staticmethod(lambda a: guarded(a.shape, a.dtype)))
+    monkeypatch.setattr(CuPyModule, "zeros", staticmethod(lambda s, dtype: guarded(s, dtype, 0)), raising=False)
+    for i, call in enumerate(CASES[name]):
+        run(call, "cuda", np.dtype(np.float32), np.dtype(np.float32))
+        assert all((b[:16] == 77).all() and (b[-16:] == 77).all() for b in blocks), f"case {i}"
+    assert blocks
 
 
 TESTED_BELOW = {"Dropout", "Adam", "GradientNorm"}
@@ -200,6 +223,24 @@ def test_adam_of_16_bits_or_of_a_transposed_parameter_is_left_to_its_formula():
             minillm.optim.Adam([p], lr=0.1).step()
             results.append(p.detach().cpu().numpy())
         np.testing.assert_allclose(*results, rtol=1e-3)
+
+
+@pytest.mark.parametrize("gap", [4, 3])  # with and without an address that long loads need
+def test_nothing_is_written_between_parameters(gap):
+    sizes = [3, 4, 1, 9]
+    blocks = {name: np.full(64, 77, dtype=np.float32) for name in ("w", "g")}
+    inside = np.zeros(64, dtype=bool)
+    parameters, start = [], 0
+    for size in sizes:
+        part = slice(start, start + size)
+        inside[part] = True
+        parameters.append(minillm.Tensor._wrap(DeviceArray(blocks["w"][part])).requires_grad_())
+        parameters[-1].grad = minillm.Tensor._wrap(DeviceArray(blocks["g"][part]))
+        start += -(-size // gap) * gap + gap
+    minillm.nn.utils.clip_grad_norm_(parameters, 1.0)
+    minillm.optim.Adam(parameters, lr=0.1).step()
+    for block in blocks.values():
+        np.testing.assert_array_equal(block != 77, inside)
 
 
 @pytest.mark.parametrize("most", [0.5, 1e6])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minillm.backend.base import Array
 from minillm.backend.cuda.kernels.dropout import dropped, new_seed
 from minillm.backend.cuda.launcher import pack, supported, threads
@@ -39,15 +41,17 @@ class Attention:
     @staticmethod
     def weights(ctx: Any, q: Array, k: Array) -> Array:
         """Return P (..., T, S)."""
-        scores = ctx.backend.matmul(q, k.swapaxes(-1, -2))
-        Attention.launch(ctx, "attention_weights", scores)
+        # In float16, products of large queries and keys would be infinite before they are scaled.
+        first = q.dtype == np.float16
+        scores = ctx.backend.matmul(q * ctx.scale if first else q, k.swapaxes(-1, -2))
+        Attention.launch(ctx, "attention_weights", 1.0 if first else ctx.scale, scores)
         return scores
 
     @staticmethod
-    def launch(ctx: Any, name: str, *arrays: Array) -> None:
+    def launch(ctx: Any, name: str, scale: float, *arrays: Array) -> None:
         queries, keys = arrays[0].shape[-2:]
         V = pack(keys, *arrays)
-        arguments = (*arrays, queries, keys, int(ctx.causal), ctx.scale)
+        arguments = (*arrays, queries, keys, int(ctx.causal), scale)
         rows = arrays[0].size // keys
         ctx.backend.launch(FAMILY, name, rows, threads(keys, V), *arguments, T=arrays[0].dtype, V=V)
 
@@ -67,7 +71,7 @@ class Attention:
         ds = matmul(dy, v.swapaxes(-1, -2))
         if ctx.p:
             ds = dropped(ctx, ds, ctx.p, ctx.seed)
-        Attention.launch(ctx, "attention_gradient", ds, p)
+        Attention.launch(ctx, "attention_gradient", ctx.scale, ds, p)
         matmul(ds, k, out=dq)
         matmul(ds.swapaxes(-1, -2), q, out=dk)
         return dq, dk, dv, None

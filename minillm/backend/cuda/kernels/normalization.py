@@ -14,7 +14,7 @@ PARTS = 1024
 """Blocks that share the rows of a backward pass: enough for any card, and always as many, so that sums are the same on
 every card.
 """
-SHARED_BYTES = 48 << 10  # what every card offers a block without asking
+SHARED_BYTES = 47 << 10  # every card offers a block 48 KB without asking; some of it is for the sums over the block
 
 
 class _Norm:
