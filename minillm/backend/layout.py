@@ -6,7 +6,9 @@ A pass over the small arrays of a model costs more for the calls than for the nu
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +22,9 @@ class Block:
     Args:
         shapes: of the arrays.
         dtype: of all of them.
-        memory: a writable buffer of ``Block.nbytes(shapes, dtype)`` bytes; ``None`` takes new memory of zeros.
+        memory: a writable buffer of ``Block.nbytes(shapes, dtype)`` bytes; ``None`` takes new memory of zeros, from the
+            system and not from the heap: what lives as long as a model would leave the heap in pieces too small for the
+            arrays of a step.
 
     Attributes:
         flat: all of it.
@@ -32,11 +36,11 @@ class Block:
     (28.0, 32)
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, ...]], dtype: np.dtype, memory: object = None) -> None:
+    def __init__(self, shapes: Sequence[tuple[int, ...]], dtype: np.dtype, memory: Any = None) -> None:
         self._starts = _starts(shapes, dtype)
-        count = self._starts[-1]
-        flat = np.zeros(count, dtype) if memory is None else np.frombuffer(memory, dtype, count)  # type: ignore[call-overload]
-        self.flat = flat
+        if memory is None:
+            memory = mmap.mmap(-1, max(1, self._starts[-1] * dtype.itemsize))
+        self.flat = flat = np.frombuffer(memory, dtype, self._starts[-1])
         self.arrays = []
         for shape, start in zip(shapes, self._starts):
             # Each from a flat array of its own: views with one base in common would count as views of each other.
