@@ -167,7 +167,8 @@ def test_a_header_whose_length_looks_like_a_pickle(tmp_path: Path, length: int) 
      '{"version": 1, "tree": {"$code": "x"}}', '{"version": 1, "tree": {"$dict": [["a"]]}}',
      '{"version": 1, "tree": {"$dict": [[["a"], 1]]}}', '{"version": 1, "tree": {"$list": [], "$dict": []}}',
      '{"version": 1, "tree": {}}', '{"version": 1, "tree": ' + "9" * 5000 + "}", "null", "[1]", '"text"',
-     '{"version": 1, "tree": {"$dict": 3}}', '{"version": 1, "tree": ' + '{"$list": [' * 100_000 + "]}" * 100_000 + "}"],
+     '{"version": 1, "tree": {"$dict": 3}}',
+     '{"version": 1, "tree": ' + '{"$list": [' * 100_000 + "]}" * 100_000 + "}"],
     ids=lambda text: text[:50],
 )  # fmt: skip
 def test_metadata_that_make_no_sense_are_refused(tmp_path: Path, content: str) -> None:

@@ -20,8 +20,8 @@ cache.
 
 
 OWN_MEMORY = 1 << 20
-"""Bytes from which a state gets memory beside the heap (see ``Block``): made after the first backward pass, it would take
-the place of arrays that the second one needs again. With a table of 50,257 rows that costs a fifth of the peak.
+"""Bytes from which a state gets memory beside the heap (see ``Block``): made after the first backward pass, it would
+take the place of arrays that the second one needs again. With a table of 50,257 rows that costs a fifth of the peak.
 """
 
 
