@@ -19,7 +19,7 @@ import pytest
 # function, or for the type checker alone. "face" is minillm/__init__.py, the public names; nothing below it may reach
 # up to it.
 ENGINE = {"backend", "autograd", "tensor", "ops"}
-BESIDE = {"text", "datasets", "utils", "serialization", "cuda"}
+BESIDE = {"amp", "text", "datasets", "utils", "serialization", "cuda"}
 ARROWS: dict[str, set[str]] = {
     "backend": set(),
     "autograd": {"backend"},
@@ -27,6 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "ops": {"backend", "autograd", "tensor"},
     "nn": ENGINE,
     "optim": {"backend", "autograd", "tensor"},
+    "amp": ENGINE,  # mixed precision: PyTorch's torch.amp
     "text": set(),
     "datasets": {"text"},
     "utils": ENGINE,
