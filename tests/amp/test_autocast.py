@@ -296,3 +296,13 @@ def test_bad_arguments_are_refused() -> None:
         autocast("cpu", minillm.float64)
     assert autocast("cpu").dtype == minillm.bfloat16 and autocast("cuda").dtype == minillm.float16
     assert GradScaler is minillm.amp.GradScaler and minillm.autocast is autocast
+
+
+def test_gradients_too_large_for_16_bits_are_inf_without_a_warning() -> None:
+    w = minillm.tensor(W).requires_grad_()
+    with autocast("cpu", minillm.float16):
+        y = minillm.tensor(X) @ w
+    (y.float() * 1e30).sum().backward()
+    assert not np.isfinite(w.grad.numpy()).all()
+    (w * 3e38).sum().backward()  # added to what is there
+    assert not np.isfinite(w.grad.numpy()).all()
