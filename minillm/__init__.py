@@ -3,7 +3,7 @@
 from math import e, inf, nan, pi
 from typing import Any
 
-from minillm import amp, autograd, backend, cuda, nn, ops, optim, utils
+from minillm import amp, autograd, backend, backends, cuda, nn, ops, optim, utils
 from minillm.amp import autocast, is_autocast_enabled
 from minillm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from minillm.backend.device import bfloat16 as _bfloat16
@@ -68,6 +68,7 @@ __all__ = [
     "autocast",
     "autograd",
     "backend",
+    "backends",
     "baddbmm",
     "bernoulli",
     "bfloat16",

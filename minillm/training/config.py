@@ -35,8 +35,9 @@ class TrainingConfig:
         min_delta: how much lower counts as better, in nats.
         keep_last: checkpoints kept beside the best one.
         log_every: steps between two lines of metrics.
-        precision: of matrix products: "float32"; "bfloat16"; or "float16", with a loss scale that finds itself. Weights,
-            optimizer and evaluation stay in float32. For GPUs: on a CPU 16 bits are slower, see ``minillm.autocast``.
+        precision: of matrix products: "float32"; "bfloat16"; or "float16", with a loss scale that finds itself.
+            Weights, optimizer and evaluation stay in float32. For GPUs: on a CPU 16 bits are slower, see
+            ``minillm.autocast``.
         skip_nonfinite: skip a step whose loss or gradient is NaN or infinite (and count it) instead of stopping.
         anomaly: name the op that makes the first NaN, see ``autograd.detect_anomaly``; slow.
         seed: of everything random.

@@ -75,8 +75,8 @@ def main() -> None:
     for precision, one in found.items():
         losses = " ".join(f"{x:.4f}" for x in one["losses"])
         apart = one["mean"] - found["float32"]["mean"]
-        print(f"{precision:<9} {losses}   mean {one['mean']:.4f} ({apart:+.4f} from float32), spread {one['spread']:.4f}, "
-              f"{one['ms']:.1f} ms a step")  # fmt: skip
+        print(f"{precision:<9} {losses}   mean {one['mean']:.4f} ({apart:+.4f} from float32), "
+              f"spread {one['spread']:.4f}, {one['ms']:.1f} ms a step")  # fmt: skip
 
 
 if __name__ == "__main__":

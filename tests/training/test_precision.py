@@ -1,4 +1,4 @@
-"""The trainer in 16 bits: the loss of float32 within the spread over seeds, scales that find themselves, exact resume."""
+"""The trainer in 16 bits: float32's loss within the spread over seeds, scales that find themselves, exact resume."""
 
 from __future__ import annotations
 
