@@ -11,15 +11,16 @@ import ctypes
 import itertools
 from typing import Any
 
-import ml_dtypes
 import numpy as np
+
+from minillm.backend.device import bfloat16
 
 OK, INVALID, NOT_SUPPORTED = 0, 7, 15
 # Attribute: bytes.
 DESC = {3: 4, 4: 4, 7: 4, 8: 8, 26: 4}
 LAYOUT = {5: 4, 6: 8}
 PREFERENCE = {1: 8, 3: 4, 5: 4, 6: 4, 7: 4, 8: 4}
-TYPES = {0: np.float32, 1: np.float64, 2: np.float16, 14: ml_dtypes.bfloat16}
+TYPES = {0: np.float32, 1: np.float64, 2: np.float16, 14: bfloat16()}
 COMPUTE = {68: (0, {(0, 0), (2, 2), (2, 0), (14, 14), (14, 0)}), 77: (0, {(0, 0)}), 70: (1, {(1, 1)})}
 """Compute type: (type of alpha and beta, pairs of the factors' and the result's types)."""
 

@@ -7,7 +7,6 @@ import math
 import types
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,9 +18,11 @@ from minillm.backend.cuda.cublaslt import Gemm, NotOffered
 from minillm.backend.cuda.products import MOST_LAUNCHES, Copies, Product, View, plan
 from minillm.backend.device import matmul_settings
 from minillm.testing.strategies import arrays, layouts, matmul_shapes
-from tests.backend import cublaslt_on_host as on_host
-from tests.backend.cublaslt_on_host import HostCublasLt
 from tests.standin import CuPyModule, DeviceArray
+
+ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
+on_host = pytest.importorskip("tests.backend.cublaslt_on_host")
+HostCublasLt = on_host.HostCublasLt
 
 DTYPES = [np.dtype(t) for t in ("float32", "float64", "float16", ml_dtypes.bfloat16)]
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
@@ -50,7 +51,7 @@ class Library(CuPyModule):
         return made
 
 
-def make() -> tuple[Gemm, HostCublasLt, Library]:
+def make() -> tuple[Gemm, Any, Library]:
     library, xp = HostCublasLt(), Library()
     return Gemm(library, xp), library, xp
 
@@ -194,10 +195,9 @@ def test_heads_that_share_keys_are_not_multiplied_out() -> None:
 
 def test_what_no_gemm_can_read_is_copied() -> None:
     a, b = numbers(6, 8), numbers(4, 3)
-    for left, right in [(a[:, ::2], b), (a[::2, ::2].T, b[:3]), (a[:, 3::-1], b), (np.broadcast_to(a[:1, :4], (6, 4)), b)]:
-        if left.shape[1] == right.shape[0]:
-            _, copies = told(left, right)
-            assert copies == 1
+    for left in (a[:, ::2], a[:, 3::-1], np.broadcast_to(a[:1, :4], (6, 4)), np.broadcast_to(a[:, :1], (6, 4))):
+        assert told(left, b)[1] == 1
+    assert told(a[::2, ::2].T, b[:3])[1] == 1
     structured = np.zeros(12, dtype=[("pad", "i1"), ("x", "f4")])
     odd = structured["x"].reshape(3, 4)  # 5 bytes from one to the next
     assert told(odd, b)[1] == 1

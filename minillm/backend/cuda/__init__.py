@@ -21,6 +21,7 @@ from minillm.backend.base import Array, Backend
 from minillm.backend.cuda.cublaslt import Gemm, NotOffered, load_library
 from minillm.backend.cuda.kernels import KERNELS
 from minillm.backend.cuda.launcher import Launcher
+from minillm.backend.cuda.linear import Linear
 from minillm.backend.device import device, is_floating
 from minillm.backend.random import Generator
 
@@ -79,7 +80,7 @@ class CuPyBackend(Backend):
         self.xp = cupy
         self.array_type = cupy.ndarray
         self.device = device("cuda")
-        self.kernels = KERNELS
+        self.kernels = {**KERNELS, "Linear": Linear}
         self.launch = Launcher(cupy)
         self._ranges: dict[int, tuple[weakref.ref, Range]] = {}
         self._segment_kernels: dict[str, Any] = {}
@@ -151,7 +152,7 @@ class CuPyBackend(Backend):
                 return product.astype(a.dtype)
             out[...] = product
             return out
-        return xp.matmul(a, b, out=out) if out is not None else xp.matmul(a, b)
+        return xp.matmul(a, b, out=out) if out is not None else xp.matmul(a, b).astype(a.dtype, copy=False)
 
     def erf(self, x: Array) -> Array:
         """The error function, elementwise."""

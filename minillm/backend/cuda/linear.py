@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ class Linear:
         if gemm is None or x.dtype == np.float64 or not gemm.takes(x, w) or (b is not None and b.dtype != x.dtype):
             return NotImplemented
         needs_x, needs_w, _ = ctx.needs_input_grad
-        rows = x.reshape(-1, x.shape[-1]) if x.size else x.reshape(int(np.prod(x.shape[:-1])), x.shape[-1])  # (N, in)
+        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # (N, in)
         try:
             y = gemm(rows, w.T, bias=b)
         except NotOffered:
@@ -34,7 +35,7 @@ class Linear:
         x, w = ctx.saved_arrays
         xp, matmul = ctx.xp, ctx.backend.matmul
         needs_x, needs_w, needs_b = ctx.needs_input_grad
-        dy = dy.reshape(int(np.prod(dy.shape[:-1])), dy.shape[-1])  # (N, out)
+        dy = dy.reshape(math.prod(dy.shape[:-1]), dy.shape[-1])  # (N, out)
         dx = matmul(dy, w).reshape(ctx.x_shape) if needs_x else None
         dw = matmul(dy.T, x) if needs_w else None
         db = matmul(xp.ones(len(dy), dtype=dy.dtype), dy) if needs_b else None
