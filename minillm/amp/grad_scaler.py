@@ -72,7 +72,7 @@ class GradScaler:
         raise ValueError(f"GradScaler: expected a Tensor or an iterable of Tensors, got {type(outputs).__name__}")
 
     def unscale_(self, optimizer: Any) -> None:
-        """Divide an optimizer's gradients by S, in place, and note whether all of them are finite.
+        """Divide an optimizer's gradients by S, in place, and note whether all of them are finite then.
 
         Raises:
             RuntimeError: the second time since the last ``update``.
