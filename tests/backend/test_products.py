@@ -28,7 +28,7 @@ CASES = [case for case in load_cases() if case.name in PRODUCTS.split()]
 
 @contextmanager
 def on_host(linear: bool = True) -> Iterator[Any]:
-    """"cuda" is the stand-in, whose products are computed by a cuBLASLt in main memory."""
+    """ "cuda" is the stand-in, whose products are computed by a cuBLASLt in main memory."""
     library = HostCublasLt()
     with standin():
         backend: Any = get_backend("cuda")

@@ -1,0 +1,127 @@
+"""Every kernel of a backend, forward and backward: time, bytes a second beside a copy's, error of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import minillm
+import minillm.nn.functional as F
+from minillm.backend import get_backend
+from tests.bench.gpu_device import PRECISIONS, emit, free, guarded, seconds
+
+Work = tuple[Callable[..., minillm.Tensor], list[Any]]
+
+
+def works(size: str) -> dict[str, Callable[[Any], Work]]:
+    """Return, by the name of a kernel, a maker of its call and inputs in the shapes of GPT-2 124M.
+
+    A maker gets ``make(*shape)``, which draws a tensor; ``make.ids(n, below)`` draws class numbers.
+    """
+    N, C, V, (B, T, H, D) = (24, 16, 40, (2, 8, 2, 8)) if size == "tiny" else (32768, 768, 50304, (8, 1024, 12, 64))
+
+    def heads(make: Any) -> list[Any]:
+        packed = make(B, T, 3, H, D).detach()
+        return [t.transpose(1, 2).detach().requires_grad_() for t in packed.unbind(2)]
+
+    return {
+        "Attention": lambda make: (
+            lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), heads(make)
+        ),
+        "CrossEntropy": lambda make: (F.cross_entropy, [make(N // 4, V), make.ids(N // 4, V)]),
+        "Dropout": lambda make: (lambda x: F.dropout(x, 0.1), [make(N, C)]),
+        "Embedding": lambda make: (lambda w: F.embedding(make.ids(N, V), w), [make(V, C)]),
+        "GELU": lambda make: (F.gelu, [make(N, 4 * C)]),
+        "GELUTanh": lambda make: (lambda x: F.gelu(x, approximate="tanh"), [make(N, 4 * C)]),
+        "LayerNorm": lambda make: (lambda x, w, b: F.layer_norm(x, (C,), w, b), [make(N, C), make(C), make(C)]),
+        "Linear": lambda make: (F.linear, [make(N, C), make(4 * C, C), make(4 * C)]),
+        "LogSoftmax": lambda make: (lambda x: F.log_softmax(x, -1), [make(N // 4, V)]),
+        "RMSNorm": lambda make: (lambda x, w: F.rms_norm(x, (C,), w), [make(N, C), make(C)]),
+        "ReLU": lambda make: (F.relu, [make(N, 4 * C)]),
+        "SiLU": lambda make: (F.silu, [make(N, 4 * C)]),
+        "Softmax": lambda make: (lambda x: F.softmax(x, -1), [make(N // 4, V)]),
+    }  # fmt: skip
+
+
+class Maker:
+    """Draws inputs on a device, the same every time."""
+
+    def __init__(self, device: str, dtype: Any) -> None:
+        self.device, self.dtype = device, dtype
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, *shape: int) -> minillm.Tensor:
+        # Drawn small and repeated: a hundred million normal numbers would take longer than what is measured.
+        few = self.rng.standard_normal(min(1 << 20, int(np.prod(shape)))).astype(np.float32)
+        array = np.resize(few, shape).astype(self.dtype)
+        return minillm.tensor(array, device=self.device).requires_grad_()
+
+    def ids(self, n: int, below: int) -> minillm.Tensor:
+        """Draw class numbers."""
+        return minillm.tensor(self.rng.integers(0, below, n), device=self.device)
+
+
+def nbytes(*tensors: Any) -> int:
+    """Return the bytes of all tensors."""
+    return sum(t.array.nbytes for t in tensors if isinstance(t, minillm.Tensor))
+
+
+def one_way(device: str, name: str, work: Work) -> dict[str, Any]:
+    """Return times, bytes moved at least, and results of an op, by whatever computes it now."""
+    backend: Any = get_backend(device)
+    call, inputs = work
+    y = call(*inputs)
+    node = y.grad_fn
+    while node.name() != name + "Backward":  # a reshape or a cast may stand behind it
+        node = node.next_functions[0][0]
+    wanted = [t for t in inputs if t.requires_grad]
+    grads = minillm.autograd.grad(y, wanted, minillm.ones_like(y), retain_graph=True)
+    dys = [backend.xp.ones(shape, dtype=dtype) for shape, dtype in node.outputs]
+    step_back = (node.kernel or node.function).backward
+    return {
+        "used": node.kernel is not None,
+        "seconds": [
+            seconds(lambda: call(*inputs), backend.synchronize),
+            seconds(lambda: step_back(node, *dys), backend.synchronize),
+        ],
+        # Inputs and result; gradients on both sides, and one input.
+        "bytes": [nbytes(*inputs, y), nbytes(y, *grads, inputs[0])],
+        "results": [backend.to_host(t.array).astype(np.float64) for t in (y, *grads)],
+    }
+
+
+def measure_one(device: str, name: str, precision: str, make: Callable[[Any], Work]) -> dict[str, Any]:
+    """Return times of a kernel, of its ``Function`` without kernel, and how far their results lie apart."""
+    backend: Any = get_backend(device)
+    kept, ways = backend.kernels, {}
+    for way in ("kernel", "function"):
+        try:
+            backend.kernels = kept if way == "kernel" else {}
+            minillm.manual_seed(0)  # dropout draws the same mask
+            ways[way] = one_way(device, name, make(Maker(device, PRECISIONS[precision]())))
+        finally:
+            backend.kernels = kept
+        free(device)
+    fast, plain = ways["kernel"], ways["function"]
+    pairs = zip(fast["results"], plain["results"], strict=True)
+    return {
+        "used": fast["used"],
+        "kernel_us": [1e6 * s for s in fast["seconds"]],
+        "function_us": [1e6 * s for s in plain["seconds"]],
+        "gb_s": [b / s / 1e9 for b, s in zip(fast["bytes"], fast["seconds"], strict=True)],
+        "apart": max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)) for a, b in pairs),
+    }
+
+
+def kernels(device: str, size: str) -> None:
+    """Emit a result for every kernel of the backend in bfloat16 and float32; a kernel without workload is named."""
+    known = works(size)
+    for name in sorted(get_backend(device).kernels):
+        for precision in ("bfloat16", "float32"):
+            with guarded("kernel", name=name, precision=precision):
+                if name not in known:
+                    raise KeyError(f"no workload for it in {__name__}")
+                emit(part="kernel", name=name, precision=precision, **measure_one(device, name, precision, known[name]))
+        free(device)
