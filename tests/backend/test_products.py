@@ -15,8 +15,9 @@ from lessons.l11_gpt import GPT, GPTConfig
 from minillm.backend import get_backend
 from minillm.backend.cuda.cublaslt import Gemm
 from minillm.backend.cuda.linear import Linear
-from tests.op_cases import OpCase, Sample, load_cases
-from tests.ops.test_table import flat, plain, prepared, samples_of
+from tests.backend.both import values
+from tests.op_cases import OpCase, load_cases
+from tests.ops.test_table import samples_of
 from tests.standin import DeviceArray, standin
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
@@ -37,28 +38,11 @@ def on_host(linear: bool = True) -> Iterator[Any]:
         yield library
 
 
-def results(case: OpCase, s: Sample, device: str) -> list[np.ndarray]:
-    """Return the values of a call and its gradients, on the host."""
-    leaves: list[minillm.Tensor] = []
-
-    def make(x: np.ndarray) -> minillm.Tensor:
-        leaves.append(minillm.tensor(x, device=device))
-        return leaves[-1].requires_grad_() if x.dtype.kind == "f" else leaves[-1]
-
-    args = prepared(s.args, make, np.float64)
-    found = flat(case.call(*args, **plain(s.kwargs, lambda x: minillm.tensor(x, device=device), np.float64)))
-    for y in found:
-        dy = np.random.default_rng(0).standard_normal(tuple(y.shape))
-        y.backward(minillm.tensor(np.asarray(dy), device=device), retain_graph=True)
-    arrays = [y.array for y in found] + [leaf.grad.array for leaf in leaves if leaf.grad is not None]
-    return [a._array if isinstance(a, DeviceArray) else a for a in arrays]
-
-
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_ops_that_multiply_matrices(case: OpCase) -> None:
     with on_host() as library:
         for s in samples_of(case):
-            for a, b in zip(results(case, s, "cuda"), results(case, s, "cpu"), strict=True):
+            for a, b in zip(values(case, s, "cuda"), values(case, s, "cpu"), strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12, err_msg=str(s))
         assert library.log
 
