@@ -99,13 +99,16 @@ def test_what_runs_on_a_card_runs_on_the_stand_in(capsys: Any, monkeypatch: pyte
 
 
 def test_every_kernel_of_the_backend_has_a_workload() -> None:
-    known = gpu_kernels.works("tiny")
+    known, steps = gpu_kernels.works("tiny"), gpu_kernels.steps("tiny")
     with standin():
         made = CuPyBackend()
-    assert set(made.kernels) - set(known) == set()
+    assert set(made.kernels) - set(known) - set(steps) == set()
     for name, make in known.items():
         found = gpu_kernels.measure_one("cpu", name, "float32", make)
         assert found["apart"] == 0 and len(found["kernel_us"]) == 2
+    found = [{"part": "kernel", "name": name, "precision": "float32", **gpu_kernels.measure_step("cpu", make)}
+             for name, make in steps.items()]  # fmt: skip
+    assert all(r["apart"] == 0 for r in found) and gpu_report.tables(found).count("| float32 |") == 2
 
 
 def test_a_loss_that_differs_is_said() -> None:

@@ -11,6 +11,7 @@ import minillm
 import minillm.nn.functional as F
 from minillm.backend import get_backend
 from tests.bench.gpu_device import PRECISIONS, emit, free, guarded, seconds
+from tests.bench.gpu_training import GPT2_124M, TINY
 
 Work = tuple[Callable[..., minillm.Tensor], list[Any]]
 
@@ -115,10 +116,66 @@ def measure_one(device: str, name: str, precision: str, make: Callable[[Any], Wo
     }
 
 
+def steps(size: str) -> dict[str, Callable[[str], tuple[Callable[[], Any], list[minillm.Tensor], int]]]:
+    """Return, by the name of a kernel that is no op, a maker of a call, of what it changes, and of the bytes it moves.
+
+    Each works on as many numbers as GPT-2 124M has parameters, in arrays of the sizes that these have.
+    """
+    config = TINY if size == "tiny" else GPT2_124M
+
+    def parameters(device: str) -> list[minillm.Tensor]:
+        C, made = config.n_embd, []
+        blocks = [(3 * C, C), (3 * C,), (C, C), (C,), (4 * C, C), (4 * C,), (C, 4 * C), (C,), *[(C,)] * 4]
+        for shape in [(config.vocab_size, C), (config.block_size, C), (C,), (C,), *blocks * config.n_layer]:
+            p = minillm.full(shape, 0.5, device=device).requires_grad_()
+            p.grad = minillm.full(shape, 0.25, device=device)
+            made.append(p)
+        return made
+
+    def adam(device: str) -> tuple[Callable[[], Any], list[minillm.Tensor], int]:
+        made = parameters(device)
+        return minillm.optim.AdamW(made, lr=1e-3).step, made, 7 * nbytes(*made)  # reads w, g, m, v; writes w, m, v
+
+    def clip(device: str) -> tuple[Callable[[], Any], list[minillm.Tensor], int]:
+        made = parameters(device)
+        grads = [p.grad for p in made]
+        return (lambda: minillm.nn.utils.clip_grad_norm_(made, 1.0)), grads, 3 * nbytes(*made)  # reads twice, writes
+
+    return {"Adam": adam, "GradientNorm": clip}
+
+
+def measure_step(device: str, make: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the same for what is no op: it has no backward pass, and changes arrays in place."""
+    backend: Any = get_backend(device)
+    kept, times, results, moved = backend.kernels, [], [], 0
+    for way in ("kernel", "function"):
+        try:
+            backend.kernels = kept if way == "kernel" else {}
+            run, changed, moved = make(device)
+            run()
+            results.append([backend.to_host(t.array).copy() for t in changed])
+            times.append(seconds(run, backend.synchronize))
+        finally:
+            backend.kernels = kept
+        free(device)
+    gaps = [float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(*results, strict=True)]
+    return {
+        "used": bool(kept),
+        "kernel_us": [1e6 * times[0]],
+        "function_us": [1e6 * times[1]],
+        "gb_s": [moved / times[0] / 1e9],
+        "apart": max(gaps),
+    }
+
+
 def kernels(device: str, size: str) -> None:
     """Emit a result for every kernel of the backend in bfloat16 and float32; a kernel without workload is named."""
-    known = works(size)
+    known, no_ops = works(size), steps(size)
     for name in sorted(get_backend(device).kernels):
+        if name in no_ops:
+            with guarded("kernel", name=name, precision="float32"):
+                emit(part="kernel", name=name, precision="float32", **measure_step(device, no_ops[name]))
+            continue
         for precision in ("bfloat16", "float32"):
             with guarded("kernel", name=name, precision=precision):
                 if name not in known:

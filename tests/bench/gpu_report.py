@@ -71,6 +71,7 @@ def kernel_table(found: Results) -> str:
         rates = [f"{x:,.0f}{s}" for x, s in zip(r["gb_s"], share, strict=True)]
         ratios = [f"{b / a:.1f}" for a, b in zip(r["kernel_us"], r["function_us"], strict=True)]
         times = [f"{x:.0f}" for x in r["kernel_us"]]
+        rates, ratios, times = ([*column, ""][:2] for column in (rates, ratios, times))  # no backward pass: one each
         name = r["name"] + ("" if r["used"] else " (NOT USED)")
         rows.append([name, r["precision"], *times, *rates, *ratios, f"{r['apart']:.1e}"])
     head = ["kernel", "type", "forward us", "backward us", "forward GB/s (of a copy's)", "backward GB/s",
