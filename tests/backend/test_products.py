@@ -88,6 +88,20 @@ def test_the_gradients_of_a_gpt_under_autocast(low: Any) -> None:
         assert error <= 2 * usual + 1e-6 * np.linalg.norm(b)
 
 
+@pytest.mark.parametrize(("low", "tolerance"), [(None, 1e-5), (ml_dtypes.bfloat16, 3e-2), (np.float16, 5e-3)])
+def test_kernels_and_products_together(low: Any, tolerance: float) -> None:
+    """All that a card would be given: the CUDA sources run on the CPU, products on the cuBLASLt in main memory."""
+    cuda_on_cpu = pytest.importorskip("tests.cuda_on_cpu", reason="kernels cannot be run on the CPU")
+    if cuda_on_cpu.why_not():
+        pytest.skip(cuda_on_cpu.why_not())
+    with on_host(kernels=True) as library:
+        assert "Attention" in get_backend("cuda").kernels
+        found = gradients("cuda", np.float32, None if low is None else np.dtype(low))
+    assert any(e["bias"] for e in library.log) and {e["batch"] for e in library.log} == {1, 6}
+    for a, b in zip(found, gradients("cpu", np.float32), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(np.abs(b).max(), 0.1))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
 def test_where_cublaslt_is_missing_or_refuses_cupy_computes(dtype: Any) -> None:
     """In particular batches in 16 bits, which CuPy 14's own product cannot do."""
