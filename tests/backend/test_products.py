@@ -28,13 +28,13 @@ CASES = [case for case in load_cases() if case.name in PRODUCTS.split()]
 
 
 @contextmanager
-def on_host(linear: bool = True) -> Iterator[Any]:
-    """ "cuda" is the stand-in, whose products are computed by a cuBLASLt in main memory."""
+def on_host(linear: bool = True, **how: Any) -> Iterator[Any]:
+    """Let "cuda" be the stand-in, with products computed by a cuBLASLt in main memory."""
     library = HostCublasLt()
-    with standin():
+    with standin(**how):
         backend: Any = get_backend("cuda")
         backend.gemm = Gemm(library, backend.xp)
-        backend.kernels = {"Linear": Linear} if linear else {}
+        backend.kernels = {**backend.kernels, "Linear": Linear} if linear else {}
         yield library
 
 
