@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minillm.backend.cuda.cublaslt import _SIGNATURES
 from minillm.backend.device import bfloat16
 
 OK, INVALID, NOT_SUPPORTED = 0, 7, 15
@@ -39,6 +40,21 @@ class HostCublasLt:
         self.searches = 0
         self._things: dict[int, dict[str, Any]] = {}
         self._numbers = itertools.count(1)
+
+    def __getattribute__(self, name: str) -> Any:
+        """Return a function that converts its arguments as ctypes will for the real library, and counts them."""
+        found = object.__getattribute__(self, name)
+        if not name.startswith("cublasLt"):
+            return found
+
+        def function(*arguments: Any) -> int:
+            kinds = _SIGNATURES[name.removeprefix("cublasLt")]
+            assert len(arguments) == len(kinds), f"{name}: {len(arguments)} arguments, its signature has {len(kinds)}"
+            for kind, argument in zip(kinds, arguments, strict=True):
+                kind.from_param(argument)
+            return found(*arguments)
+
+        return function
 
     def _make(self, place: Any, kind: str, attributes: dict[int, int], **facts: Any) -> int:
         number = place._obj.value = next(self._numbers)

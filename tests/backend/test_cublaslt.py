@@ -266,8 +266,11 @@ def test_what_the_library_cannot_do_is_said() -> None:
     library.refuse = lambda m, n, k, kinds: kinds[0] == 14
     a = DeviceArray(numbers(4, 4))
     gemm(a, a)
-    with pytest.raises(NotOffered):
-        gemm(a.astype(ml_dtypes.bfloat16), a.astype(ml_dtypes.bfloat16))
+    low = a.astype(ml_dtypes.bfloat16)
+    for _ in range(3):
+        with pytest.raises(NotOffered):
+            gemm(low, low)
+    assert library.searches == 2  # what was refused is not searched for again
     for bad in (a.astype(np.int64), a.astype(np.float64)):
         assert not gemm.takes(bad, a)
     assert not gemm.takes(a, a, DeviceArray(np.zeros((4, 4))))

@@ -44,7 +44,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "MatmulPreferenceSetAttribute": [_pointer, _int, _pointer, _size],
     "MatmulPreferenceDestroy": [_pointer],
     "MatmulAlgoGetHeuristic": [*[_pointer] * 7, _int, _pointer, _pointer],
-    "Matmul": [*[_pointer] * 13, _size, _pointer],
+    "Matmul": [*[_pointer] * 14, _size, _pointer],
 }
 
 
@@ -69,8 +69,11 @@ def load_library() -> Any | None:
     try:
         from cuda.pathfinder import load_nvidia_dynamic_lib  # comes with CuPy 14
 
-        library = ctypes.CDLL(load_nvidia_dynamic_lib("cublasLt").abs_path)
+        path = load_nvidia_dynamic_lib("cublasLt").abs_path
+        library = ctypes.CDLL(path) if path else None
     except (ImportError, OSError, RuntimeError):
+        return None
+    if library is None:
         return None
     for name, arguments in _SIGNATURES.items():
         getattr(library, "cublasLt" + name).argtypes = arguments
@@ -185,7 +188,7 @@ class Gemm:
             call(library, "Create", ctypes.byref(self.handle))
         except RuntimeError as error:
             raise NotOffered(str(error)) from None
-        self._prepared: dict[tuple, _Prepared] = {}
+        self._prepared: dict[tuple, _Prepared | NotOffered] = {}
         self._workspaces: dict[int, Array] = {}
 
     def takes(self, a: Array, b: Array, out: Array | None = None) -> bool:
@@ -266,8 +269,13 @@ class Gemm:
             if len(self._prepared) >= MOST_PLANS:  # lengths that grow word by word
                 self._prepared.clear()
             address = None if bias is None else bias.data.ptr
-            prepared = _Prepared(self, product, (a.dtype.name, c.dtype.name), compute, address, aligned)
+            try:
+                prepared = _Prepared(self, product, (a.dtype.name, c.dtype.name), compute, address, aligned)
+            except NotOffered as error:
+                prepared = error  # it will not be searched for again
             self._prepared[key] = prepared
+        if isinstance(prepared, NotOffered):
+            raise NotOffered(str(prepared))
         with prepared.lock:  # the place of the bias is part of the descriptor
             if bias is not None:
                 prepared.set_bias(bias.data.ptr)
