@@ -59,7 +59,7 @@ def test_all_pieces_in_a_tiny_size(tmp_path: Path, capsys: Any) -> None:
     has_torch = gpu_report.of(found, "training", peer="torch eager") != []
     wrong = [r for r in found if "failed" in r and r["failed"] != "PyTorch is not installed"]
     assert wrong == []
-    assert {r["part"] for r in found} == {"environment", "ceiling", "gemm", "training", "generation"}
+    assert {r["part"] for r in found} == {"environment", "ceiling", "gemm", "heads", "training", "generation"}
     trained = gpu_report.of(found, "training", peer="minillm")
     assert {(r["precision"], r["batch_size"]) for r in trained} == {
         (p, b) for p in ("bfloat16", "tf32", "float32") for b in (1, 2)
@@ -85,13 +85,16 @@ def test_what_runs_on_a_card_runs_on_the_stand_in(capsys: Any, monkeypatch: pyte
     monkeypatch.setattr(CuPyModule, "get_default_memory_pool", lambda self: Pool)
     with standin():
         backend: Any = get_backend("cuda")
-        backend.gemm = Gemm(HostCublasLt(), backend.xp)
+        library = HostCublasLt()
+        backend.gemm = Gemm(library, backend.xp)
         backend.kernels = {"Linear": Linear}
         found = results(capsys, gpu.ceilings, "cuda", "tiny")
+        batches = {e["batch"] for e in library.log}
         found += results(capsys, gpu.training, "cuda", "tiny", "minillm", ["bfloat16", "tf32", "float32"], [2], 0.0)
         found += results(capsys, gpu.generation, "cuda", "tiny", "minillm", [1, 3], 3)
         found += results(capsys, gpu.kernels, "cuda", "tiny")
     assert [r for r in found if "failed" in r] == []
+    assert batches == {1, 3, 6}  # heads: three in each of two launches, or all six, copied
     assert {r["peak_bytes"] for r in found if r["part"] == "training"} == {12345}
     ours = gpu_report.of(found, "kernel", name="Linear")
     assert [r["precision"] for r in ours] == ["bfloat16", "float32"]

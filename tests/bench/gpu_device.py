@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minillm.backend import get_backend
+from minillm.backend.cuda import products
 from minillm.backend.device import bfloat16, matmul_settings
 
 MARK = "RESULT "
@@ -143,6 +144,33 @@ def product_rate(backend: Any, m: int, k: int, n: int, dtype: np.dtype) -> float
     return 2 * m * k * n / seconds(lambda: backend.matmul(a, b.T, out=out), backend.synchronize) / 1e12
 
 
+def packed_heads(backend: Any, size: str, most_launches: int) -> float:
+    """Return microseconds of the five products of attention, forward and backward, of heads in a packed array.
+
+    Args:
+        most_launches: above it the heads are copied; see ``minillm.backend.cuda.products``.
+    """
+    B, T, H, D = (3, 8, 2, 8) if size == "tiny" else (8, 1024, 12, 64)
+    packed, grads = (backend.xp.ones((B, T, 3, H, D), dtype=bfloat16()) for _ in range(2))
+    q, k, v = (packed[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
+    dq, dk, dv = (grads[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
+    p = backend.xp.ones((B, H, T, T), dtype=bfloat16())
+
+    def run() -> None:
+        for left, right, out in (
+            (q, k.swapaxes(-1, -2), p), (p, v, dq), (p.swapaxes(-1, -2), q, dv), (p, k, dq), (p.swapaxes(-1, -2), q, dk)
+        ):  # fmt: skip
+            backend.matmul(left, right, out=out)
+
+    kept, products.MOST_LAUNCHES = products.MOST_LAUNCHES, most_launches
+    try:
+        if getattr(backend, "gemm", None) is not None:
+            backend.gemm.forget()
+        return 1e6 * seconds(run, backend.synchronize)
+    finally:
+        products.MOST_LAUNCHES = kept
+
+
 def ceilings(device: str, size: str) -> None:
     """Emit what this card reaches at best: large matrix products in each precision, and copying memory.
 
@@ -153,6 +181,10 @@ def ceilings(device: str, size: str) -> None:
     n, nbytes = (64, 1 << 16) if tiny else (8192, 1 << 30)
     with guarded("ceiling", name="copy"):
         emit(part="ceiling", name="copy", gb_s=copy_rate(backend, nbytes))
+    for name, most in (("heads copied", 1), ("heads launched one by one", 1 << 20)):
+        with guarded("heads", name=name):
+            emit(part="heads", name=name, us=packed_heads(backend, size, most))
+    free(device)
     rows, C, V = (16, 8, 32) if tiny else (32 * 1024, 768, 50304)
     shapes = {
         "square": (n, n, n),

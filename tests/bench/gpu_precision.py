@@ -1,6 +1,6 @@
 """Does a GPT reach the same loss in 16 bits? A small one, texts of the toy town, several seeds for each precision.
 
-    python -m tests.bench.gpu_precision --steps 300 --seeds 3                  about ten minutes on two cores
+    python -m tests.bench.gpu_precision --steps 300 --seeds 3                  half a minute on two cores
     python -m tests.bench.gpu_precision --device cuda --steps 2000 --seeds 5   with a card
 
 Prints the validation loss of each seed, how far the means lie apart beside the spread over seeds, and milliseconds a

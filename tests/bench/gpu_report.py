@@ -87,6 +87,7 @@ def tables(found: Results) -> str:
         parts.append("\n".join(f"- {k}: {v}" for k, v in facts.items()))
     rows = [[r["name"], "", f"{r['gb_s']:,.0f} GB/s"] for r in of(found, "ceiling")]
     rows += [[r["name"], r["precision"], f"{r['tflop_s']:.0f} TFLOP/s"] for r in of(found, "gemm")]
+    rows += [[f"products of attention, {r['name']}", "bfloat16", f"{r['us']:.0f} us"] for r in of(found, "heads")]
     parts.append(table(["ceiling", "precision", "rate"], rows))
     parts.append(training_table(found))
     parts.append(kernel_table(found))

@@ -191,6 +191,10 @@ class Gemm:
         self._prepared: dict[tuple, _Prepared | NotOffered] = {}
         self._workspaces: dict[int, Array] = {}
 
+    def forget(self) -> None:
+        """Plan every product anew."""
+        self._prepared.clear()
+
     def takes(self, a: Array, b: Array, out: Array | None = None) -> bool:
         """Tell whether a product is one for cuBLASLt: of one floating type, into the same or float32."""
         name = a.dtype.name
@@ -267,7 +271,7 @@ class Gemm:
             steps = [[abs(start[x]) * array.itemsize for start in product.starts] for x, array in enumerate((a, b, c))]
             aligned = tuple(min(n, *map(alignment, s), 256) for n, s in zip(aligned, steps, strict=True))
             if len(self._prepared) >= MOST_PLANS:  # lengths that grow word by word
-                self._prepared.clear()
+                self.forget()
             address = None if bias is None else bias.data.ptr
             try:
                 prepared = _Prepared(self, product, (a.dtype.name, c.dtype.name), compute, address, aligned)

@@ -20,7 +20,8 @@ MOST_LAUNCHES = 4
 """Batches at several distances, such as heads inside a packed (B, T, 3, H, D), take several GEMMs; rather than more
 than so many of them, one copies.
 """
-# why 4: a launch costs about 10 us of Python, and so does a copy of 10 MB where memory moves 3 TB/s (an estimate).
+# why 4: a launch costs about 10 us of Python, and so does a copy of 10 MB where memory moves 3 TB/s (an estimate; the
+# benchmark times both ways on a card).
 
 
 class View(NamedTuple):
