@@ -4,7 +4,8 @@
     python -m tests.bench.gpu_precision --device cuda --steps 2000 --seeds 5   with a card
 
 Prints the validation loss of each seed, how far the means lie apart beside the spread over seeds, and milliseconds a
-step.
+step. With ``--steps 100`` on two cores: means of 3.9733, 3.9734 and 3.9733 nats per token in float32, bfloat16 and
+float16, beside a spread over the three seeds of 0.077.
 """
 
 from __future__ import annotations
