@@ -15,9 +15,8 @@ from lessons.l11_gpt import GPT, GPTConfig
 from minillm.backend import get_backend
 from minillm.backend.cuda.cublaslt import Gemm
 from minillm.backend.cuda.linear import Linear
-from tests.backend.both import values
+from tests.backend.twins import compare_row
 from tests.op_cases import OpCase, load_cases
-from tests.ops.test_table import samples_of
 from tests.standin import DeviceArray, standin
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
@@ -41,9 +40,7 @@ def on_host(linear: bool = True, **how: Any) -> Iterator[Any]:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_ops_that_multiply_matrices(case: OpCase) -> None:
     with on_host() as library:
-        for s in samples_of(case):
-            for a, b in zip(values(case, s, "cuda"), values(case, s, "cpu"), strict=True):
-                np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12, err_msg=str(s))
+        compare_row(case)
         assert library.log
 
 
