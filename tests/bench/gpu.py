@@ -8,6 +8,7 @@ results goes to ``gpu-PIECE.log``.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,26 +57,33 @@ def pieces(size: str) -> list[Piece]:
         Piece("ceilings", "ceilings", 60),
         Piece("training-minillm", "training", 110, ("minillm", all_of_them, batches, least)),
         Piece("training-eager", "training", 90, (eager, all_of_them, batches, least)),
-        Piece("tests", "tests", 120),
+        Piece("training-compile", "training", 120, (compiled, ["bfloat16"], batches, least)),
+        Piece("tests", "tests", 120, (110,)),
         Piece("kernels", "kernels", 80),
         Piece("generation-minillm", "generation", 60, ("minillm", *generating)),
         Piece("generation-eager", "generation", 40, (eager, *generating)),
-        Piece("training-compile", "training", 150, (compiled, ["bfloat16"], batches, least)),
         Piece("training-compile-32", "training", 150, (compiled, ["tf32", "float32"], batches, least)),
     ]
 
 
-def tests(device: str, size: str) -> None:
-    """Emit how the tests that need a card end."""
+def tests(device: str, size: str, limit: float) -> None:
+    """Emit how the tests that need a card end; after ``limit`` seconds, how far they came."""
     where = ["tests/backend/test_products.py"] if size == "tiny" else ["tests"]
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--no-header", "-p", "no:cacheprovider", *where]
-    # ``-p no:randomly`` would be refused where the plugin is missing; the order does not matter here.
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
-    last = (done.stdout.strip().splitlines() or [""])[-1]
-    counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|error)", last)}
-    failures = re.findall(r"^(?:FAILED|ERROR) (.*)$", done.stdout, re.MULTILINE)
-    print(done.stdout, done.stderr, file=sys.stderr)
-    emit(part="tests", status=done.returncode, summary=last, counts=counts, failures=failures[:40])
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "--tb=short", "-p", "no:cacheprovider", *where]
+    if size != "tiny" and importlib.util.find_spec("xdist") is not None:
+        command += ["-n", "4"]  # most of the time goes into compiling
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace") as process:
+        clock = threading.Timer(limit, process.kill)
+        clock.start()
+        assert process.stdout is not None
+        lines = [print(line, end="", file=sys.stderr) or line for line in process.stdout]
+        status = process.wait()
+        late = not clock.is_alive()
+        clock.cancel()
+    words = re.findall(r"(?:^tests/\S+ |%\] )(PASSED|FAILED|ERROR|SKIPPED)", "".join(lines), re.MULTILINE)
+    failures = sorted({line.strip()[:200] for line in lines if line.startswith(("FAILED ", "ERROR "))})
+    summary = f"stopped after {limit:.0f} s" if late else lines[-1].strip("= \n") if lines else ""
+    emit(part="tests", status=status, summary=summary, counts=Counter(words), failures=failures[:40])
 
 
 def run_piece(piece: Piece, device: str, size: str, limit: float, folder: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -54,10 +56,11 @@ class Maker:
         self.rng = np.random.default_rng(0)
 
     def __call__(self, *shape: int) -> minillm.Tensor:
-        # Drawn small and repeated: a hundred million normal numbers would take longer than what is measured.
-        few = self.rng.standard_normal(min(1 << 20, int(np.prod(shape)))).astype(np.float32)
-        array = np.resize(few, shape).astype(self.dtype)
-        return minillm.tensor(array, device=self.device).requires_grad_()
+        # A few are drawn and repeated: a hundred million would take longer than what is measured.
+        backend, size = get_backend(self.device), math.prod(shape)
+        few = backend.from_host(self.rng.standard_normal(min(1 << 20, size)).astype(self.dtype))
+        array = backend.xp.tile(few, -(-size // len(few)))[:size].reshape(shape)
+        return minillm.Tensor._wrap(array).requires_grad_()
 
     def ids(self, n: int, below: int) -> minillm.Tensor:
         """Draw class numbers."""
@@ -89,7 +92,7 @@ def one_way(device: str, name: str, work: Work) -> dict[str, Any]:
         ],
         # Inputs and result; gradients on both sides, and one input.
         "bytes": [nbytes(*inputs, y), nbytes(y, *grads, inputs[0])],
-        "results": [backend.to_host(t.array).astype(np.float64) for t in (y, *grads)],
+        "results": [t.array for t in (y, *grads)],
     }
 
 
@@ -106,14 +109,22 @@ def measure_one(device: str, name: str, precision: str, make: Callable[[Any], Wo
             backend.kernels = kept
         free(device)
     fast, plain = ways["kernel"], ways["function"]
-    pairs = zip(fast["results"], plain["results"], strict=True)
     return {
         "used": fast["used"],
         "kernel_us": [1e6 * s for s in fast["seconds"]],
         "function_us": [1e6 * s for s in plain["seconds"]],
         "gb_s": [b / s / 1e9 for b, s in zip(fast["bytes"], fast["seconds"], strict=True)],
-        "apart": max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)) for a, b in pairs),
+        "apart": apart(backend.xp, fast["results"], plain["results"]),
     }
+
+
+def apart(xp: Any, found: list[Any], wanted: list[Any]) -> float:
+    """Return the largest difference of arrays, as a share of the largest number of each."""
+    gaps = []
+    for a, b in zip(found, wanted, strict=True):
+        a, b = a.astype(np.float32), b.astype(np.float32)
+        gaps.append(float(xp.abs(a - b).max()) / max(float(xp.abs(b).max()), 1e-30))
+    return max(gaps)
 
 
 def steps(size: str) -> dict[str, Callable[[str], tuple[Callable[[], Any], list[minillm.Tensor], int]]]:
@@ -141,7 +152,16 @@ def steps(size: str) -> dict[str, Callable[[str], tuple[Callable[[], Any], list[
         grads = [p.grad for p in made]
         return (lambda: minillm.nn.utils.clip_grad_norm_(made, 1.0)), grads, 3 * nbytes(*made)  # reads twice, writes
 
-    return {"Adam": adam, "GradientNorm": clip}
+    def embedding_grad(device: str) -> tuple[Callable[[], Any], list[minillm.Tensor], int]:
+        make, N = Maker(device, np.float32), 24 if size == "tiny" else 32768
+        # Skewed as words are, so that one id has many rows.
+        ids = np.minimum(make.rng.zipf(1.2, N) - 1, config.vocab_size - 1)
+        dy, backend = make(N, config.n_embd), get_backend(device)
+        run = functools.partial(backend.embedding_grad, backend.from_host(ids), dy.array, config.vocab_size)
+        dw = minillm.Tensor._wrap(run())
+        return run, [dw], nbytes(dy, dw)
+
+    return {"Adam": adam, "EmbeddingGrad": embedding_grad, "GradientNorm": clip}
 
 
 def measure_step(device: str, make: Callable[[str], Any]) -> dict[str, Any]:
@@ -153,18 +173,17 @@ def measure_step(device: str, make: Callable[[str], Any]) -> dict[str, Any]:
             backend.kernels = kept if way == "kernel" else {}
             run, changed, moved = make(device)
             run()
-            results.append([backend.to_host(t.array).copy() for t in changed])
+            results.append([t.array.copy() for t in changed])
             times.append(seconds(run, backend.synchronize))
         finally:
             backend.kernels = kept
         free(device)
-    gaps = [float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(*results, strict=True)]
     return {
         "used": bool(kept),
         "kernel_us": [1e6 * times[0]],
         "function_us": [1e6 * times[1]],
         "gb_s": [moved / times[0] / 1e9],
-        "apart": max(gaps),
+        "apart": apart(backend.xp, *results),
     }
 
 

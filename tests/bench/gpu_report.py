@@ -97,7 +97,12 @@ def tables(found: Results) -> str:
     ]
     parts.append(table(["generation", "batch", "", "tokens/s", "ms a step"], rows))
     for r in of(found, "tests"):
-        parts.append("\n".join([f"pytest -m gpu: {r['summary']}", *(f"- {name}" for name in r["failures"])]))
+        counts = ", ".join(f"{n} {word.lower()}" for word, n in sorted(r["counts"].items()))
+        parts.append(
+            "\n".join(
+                [f"pytest -m gpu: {counts or 'no test'} ({r['summary']})", *(f"- {name}" for name in r["failures"])]
+            )
+        )
     failed = [r for r in found if "failed" in r]
     if failed:
         about = [" ".join(str(r[k]) for k in r if k != "failed") for r in failed]

@@ -111,7 +111,17 @@ def test_every_kernel_of_the_backend_has_a_workload() -> None:
         assert found["apart"] == 0 and len(found["kernel_us"]) == 2
     found = [{"part": "kernel", "name": name, "precision": "float32", **gpu_kernels.measure_step("cpu", make)}
              for name, make in steps.items()]  # fmt: skip
-    assert all(r["apart"] == 0 for r in found) and gpu_report.tables(found).count("| float32 |") == 2
+    assert all(r["apart"] == 0 for r in found) and gpu_report.tables(found).count("| float32 |") == len(steps)
+
+
+def test_tests_that_take_too_long_are_counted_as_far_as_they_came(capsys: Any, monkeypatch: Any) -> None:
+    popen = gpu.subprocess.Popen
+    code = "print('tests/x.py::test_a PASSED [ 1%]\\n[gw1] [  2%] FAILED tests/x.py::b', flush=True); import time; "
+    code += "time.sleep(600)"
+    monkeypatch.setattr(gpu.subprocess, "Popen", lambda command, **how: popen([sys.executable, "-c", code], **how))
+    (found,) = results(capsys, gpu.tests, "cpu", "tiny", 5.0)
+    assert found["counts"] == {"PASSED": 1, "FAILED": 1} and found["status"] and "stopped after 5 s" in found["summary"]
+    assert "1 failed, 1 passed (stopped after 5 s)" in gpu_report.tables([found])
 
 
 def test_a_loss_that_differs_is_said() -> None:
