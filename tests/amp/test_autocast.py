@@ -289,6 +289,13 @@ def test_another_device_is_left_alone() -> None:
         minillm.ones(2, 2) @ minillm.ones(2, 2).double()
 
 
+def test_vectors_compute_as_matrices_do() -> None:
+    """Unlike in PyTorch on the CPU; the README says so."""
+    w = minillm.tensor(W)
+    with autocast("cpu", minillm.bfloat16):
+        assert {minillm.mv(w, w[0]).dtype, minillm.dot(w[0], w[1]).dtype} == {minillm.bfloat16}
+
+
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(RuntimeError, match="'cuda' or 'cpu', got 'mps'"):
         autocast("mps")
