@@ -135,6 +135,7 @@ def _training_options(made: argparse.ArgumentParser) -> None:
     made.add_argument("--accumulate", type=int, help="batches before one step")
     made.add_argument("--eval-every", type=int, help="steps between two looks at the validation set")
     made.add_argument("--patience", type=int, help="looks without a better loss before the run stops")
+    made.add_argument("--precision", help="of matrix products: float32, bfloat16 or float16 (for GPUs; slower on CPUs)")
     for name, what in (
         ("skip-nonfinite", "skip steps whose loss or gradient is not finite, instead of stopping"),
         ("anomaly", "name the op that makes the first NaN (slow)"),

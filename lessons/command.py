@@ -110,7 +110,7 @@ class run_in:
 def training_settings(arguments: argparse.Namespace, **usual: Any) -> dict[str, Any]:
     """Return what the user said about training, over the usual settings."""
     names = ["steps", "lr", "batch_size", "accumulate", "eval_every", "patience", "minutes", "seed"]
-    names += ["skip_nonfinite", "anomaly"]
+    names += ["precision", "skip_nonfinite", "anomaly"]
     said = {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
     if "minutes" in said and "steps" not in said:
         usual["steps"] = 10**7  # the time is the limit

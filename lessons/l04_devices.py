@@ -232,7 +232,7 @@ the largest GPT-3, so the gradient in one score is at most 3e-7, and float16 end
 than the largest becomes 0. The cure is to multiply the loss by S before the backward pass; by the chain rule all
 gradients are multiplied by S; and to divide by S in float32, before the step. S may be large as long as nothing exceeds
 65,504. What does is inf, and that step is left out. *Dynamic* scaling finds S by itself: halve it after an inf, double
-it after some steps without.
+it after some steps without. Here we write out what minillm has as ``minillm.autocast`` and ``minillm.amp.GradScaler``.
 """
 
 # %% [markdown]

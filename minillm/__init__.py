@@ -3,7 +3,8 @@
 from math import e, inf, nan, pi
 from typing import Any
 
-from minillm import autograd, backend, cuda, nn, ops, optim, utils
+from minillm import amp, autograd, backend, backends, cuda, nn, ops, optim, utils
+from minillm.amp import autocast, is_autocast_enabled
 from minillm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from minillm.backend.device import bfloat16 as _bfloat16
 from minillm.backend.device import bool_ as bool
@@ -53,6 +54,7 @@ __all__ = [
     "allclose",
     "amax",
     "amin",
+    "amp",
     "any",
     "arange",
     "argmax",
@@ -63,8 +65,10 @@ __all__ = [
     "asin",
     "atan",
     "atan2",
+    "autocast",
     "autograd",
     "backend",
+    "backends",
     "baddbmm",
     "bernoulli",
     "bfloat16",
@@ -163,6 +167,7 @@ __all__ = [
     "int32",
     "int64",
     "int8",
+    "is_autocast_enabled",
     "is_grad_enabled",
     "is_tensor",
     "isclose",

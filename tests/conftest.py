@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import register_random, settings
 
-from minillm.autograd import is_grad_enabled, set_grad_enabled
+from minillm.autograd import is_grad_enabled, modes, set_grad_enabled
 from minillm.backend.device import get_default_dtype, set_default_dtype
 from minillm.backend.random import get_rng_state, manual_seed, set_rng_state
 
@@ -103,6 +103,7 @@ def set_numpy_state(state: tuple[bytes, int, int, float]) -> None:
 WATCHED: list[tuple[str, Callable[[], Any], Callable[[Any], Any]]] = [
     ("the grad mode", is_grad_enabled, set_grad_enabled),
     ("the default dtype", get_default_dtype, set_default_dtype),
+    ("autocast", lambda: modes.autocast, lambda casting: setattr(modes, "autocast", casting)),
     ("the global state of np.random", numpy_state, set_numpy_state),
     ("the global state of random", random.getstate, random.setstate),
 ]

@@ -19,7 +19,7 @@ import pytest
 # function, or for the type checker alone. "face" is minillm/__init__.py, the public names; nothing below it may reach
 # up to it.
 ENGINE = {"backend", "autograd", "tensor", "ops"}
-BESIDE = {"text", "datasets", "utils", "serialization", "cuda"}
+BESIDE = {"amp", "backends", "text", "datasets", "utils", "serialization", "cuda"}
 ARROWS: dict[str, set[str]] = {
     "backend": set(),
     "autograd": {"backend"},
@@ -27,10 +27,12 @@ ARROWS: dict[str, set[str]] = {
     "ops": {"backend", "autograd", "tensor"},
     "nn": ENGINE,
     "optim": {"backend", "autograd", "tensor"},
+    "amp": ENGINE,  # mixed precision: PyTorch's torch.amp
     "text": set(),
     "datasets": {"text"},
     "utils": ENGINE,
     "serialization": ENGINE,  # save and load
+    "backends": {"backend"},  # PyTorch's switches of the libraries below
     "cuda": {"backend"},  # PyTorch's questions about the card
     "generation": ENGINE | BESIDE | {"nn", "face"},
     "training": ENGINE | BESIDE | {"nn", "optim", "generation", "face"},
@@ -46,6 +48,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "ml_dtypes": {"backend"},
     "cupy": {"backend"},
     "cupyx": {"backend"},
+    "cuda": {"backend"},  # cuda.pathfinder, which comes with CuPy
     "matplotlib": {"training", "lessons"},
     "safetensors": {"serialization", "training", "lessons"},
     "threadpoolctl": {"backend"},
@@ -57,7 +60,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pytest": {"testing"},
 }
 # These only inside functions, or every command starts slowly.
-LAZY = {"matplotlib", "threadpoolctl", "tqdm", "safetensors", "ml_dtypes", "cupy", "cupyx"}
+LAZY = {"matplotlib", "threadpoolctl", "tqdm", "safetensors", "ml_dtypes", "cuda", "cupy", "cupyx"}
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 MAY_PRINT: set[str] = set()

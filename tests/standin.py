@@ -226,6 +226,8 @@ def _call_keeping(function: Callable, *args: Any, **kwargs: Any) -> Any:
 
 
 class _Stream:
+    ptr = 0
+
     @staticmethod
     def synchronize() -> None:
         to_host["count"] += 1
@@ -323,12 +325,13 @@ class CuPyModule(types.ModuleType):
 
 
 @contextlib.contextmanager
-def standin(kernels: bool = False) -> Iterator[dict[str, int]]:
+def standin(kernels: bool = False, products: Any = None) -> Iterator[dict[str, int]]:
     """Let "cuda" mean the stand-in inside the block; gives the counter of ways to the host.
 
     Args:
         kernels: run the backend's CUDA kernels, on the CPU (see ``tests.cuda_on_cpu``); without them each op is
             computed by its ``Function``, of which the stand-in sees every call.
+        products: computes matrix products in place of cuBLASLt; without it they are those of CuPy.
     """
     cupy, cupyx = CuPyModule("cupy"), types.ModuleType("cupyx")
     special = types.ModuleType("cupyx.scipy.special")
@@ -343,7 +346,8 @@ def standin(kernels: bool = False) -> Iterator[dict[str, int]]:
     sys.modules.update(fakes)
     to_host["count"] = 0
     try:
-        backend = backends.get_backend("cuda")
+        backend: Any = backends.get_backend("cuda")
+        backend.gemm = products  # never the real library: its card would be given main memory
         if not kernels:
             backend.kernels = {}
         with np.errstate(all="ignore"):  # a GPU gives no floating-point warnings

@@ -28,7 +28,7 @@ NAMES = {
         eq ge gt le lt ne all amax amin any argmax argmin argsort cumsum logsumexp max mean min norm sort std sum topk
         var broadcast_to cat chunk diagonal flatten flip movedim permute reshape roll split squeeze stack transpose
         tril triu unbind unsqueeze gather index_select masked_fill nonzero scatter_add take_along_dim einsum matmul
-        outer softmax log_softmax relu autograd nn optim utils""",
+        outer softmax log_softmax relu autograd nn optim utils amp autocast is_autocast_enabled""",
     "minillm.nn": """
         BCELoss BCEWithLogitsLoss CrossEntropyLoss Dropout ELU Embedding Flatten GELU HingeEmbeddingLoss Identity
         KLDivLoss L1Loss LayerNorm LeakyReLU Linear LogSigmoid LogSoftmax MSELoss Module ModuleDict ModuleList
@@ -48,6 +48,7 @@ NAMES = {
     "minillm.utils.data": """
         BatchSampler DataLoader Dataset RandomSampler Sampler SequentialSampler Subset TensorDataset random_split""",
     "minillm.utils.checkpoint": "checkpoint",
+    "minillm.amp": "GradScaler autocast",
     "minillm.cuda": "is_available",
     "minillm.autograd": "Function detect_anomaly grad",
     "minillm.testing": "gradcheck",
@@ -126,7 +127,7 @@ def positional(thing: object) -> dict[str, object] | None:
 
 
 PATHS = ["minillm.nn", "minillm.nn.functional", "minillm.nn.init", "minillm.nn.utils", "minillm.optim"]
-PATHS += ["minillm.optim.lr_scheduler", "minillm.utils.data"]
+PATHS += ["minillm.optim.lr_scheduler", "minillm.utils.data", "minillm.amp"]
 
 
 @pytest.mark.parametrize("path", PATHS)

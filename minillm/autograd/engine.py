@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from minillm.autograd.function import Context, Variable, has_nan, wrap
 from minillm.autograd.modes import AnomalyError, modes
 from minillm.backend import Array, backend_of
@@ -34,6 +36,13 @@ def run_backward(
     Returns:
         One gradient for each of ``inputs`` (``None`` where it does not depend on it).
     """
+    with np.errstate(all="ignore"):  # inf and NaN are answers, also where gradients are cast or added up
+        return _run_backward(roots, gradients, retain_graph, inputs)
+
+
+def _run_backward(
+    roots: Sequence[Variable], gradients: Sequence[Array], retain_graph: bool, inputs: Sequence[Variable] | None
+) -> list[Array | None]:
     pending: dict[Context, list[Array | None]] = {}  # the gradients that have arrived at a node so far
     owned: set[int] = set()  # ids of the arrays in it that were made here, so adding in place is safe
     queue: list[tuple[int, Context]] = []
@@ -104,8 +113,7 @@ def _place(x: Variable) -> tuple[int, int]:
 
 
 def _call_backward(node: Context, dys: list[Any]) -> tuple:
-    with node.backend.errstate():
-        dxs = (node.kernel or node.function).backward(node, *dys)
+    dxs = (node.kernel or node.function).backward(node, *dys)
     if type(dxs) is not tuple:
         dxs = (dxs,)
     if len(dxs) != len(node.edges):

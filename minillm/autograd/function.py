@@ -172,6 +172,8 @@ class Function:
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Run the forward pass on tensors and record it if a gradient may be asked for."""
+        if modes.autocast is not None:
+            inputs = modes.autocast.inputs(cls.__name__, inputs)
         arrays: list[Any] = []
         needs: list[bool] = []
         backend: Backend | None = None

@@ -1,4 +1,4 @@
-"""Switches of the engine, one set for each thread: recording on or off, and the search for NaNs."""
+"""Switches of the engine, one set for each thread: recording, the search for NaNs, and what is cast for an op."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Modes(threading.local):
 
     grad_enabled = True
     anomaly = False
+    autocast: Any = None  # sees the inputs of every op first and may cast them; made by ``minillm.amp.autocast``
 
 
 modes = Modes()
@@ -51,7 +52,7 @@ class set_grad_enabled:
 
     def __call__(self, function: Callable) -> Callable:
         modes.grad_enabled = self._before.pop()
-        return _decorated(function, lambda: set_grad_enabled(self._mode))
+        return decorated(function, lambda: set_grad_enabled(self._mode))
 
 
 class _Mode:
@@ -78,7 +79,7 @@ class _Mode:
         modes.grad_enabled = self._before.pop()
 
     def __call__(self, function: Callable) -> Callable:
-        return _decorated(function, type(self))
+        return decorated(function, type(self))
 
 
 class no_grad(_Mode):
@@ -132,7 +133,27 @@ class detect_anomaly:
         modes.anomaly = self._before.pop()
 
 
-def _decorated(function: Callable, make_block: Callable[[], Any]) -> Callable:
+class set_autocast:
+    """Inside, ``casting.inputs(op name, inputs)`` gives what an op gets; ``None`` leaves the inputs alone.
+
+    ``casting.covers(array)`` tells whether it may change an array. Both are asked by ops and by ``Function.apply``.
+    """
+
+    def __init__(self, casting: Any) -> None:
+        self._casting = casting
+        self._before: list[Any] = []
+
+    def __enter__(self) -> set_autocast:
+        self._before.append(modes.autocast)
+        modes.autocast = self._casting
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        modes.autocast = self._before.pop()
+
+
+def decorated(function: Callable, make_block: Callable[[], Any]) -> Callable:
+    """Return a function whose body, or whose every step if it is a generator, runs inside a block."""
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)

@@ -100,6 +100,20 @@ class device:
         )
 
 
+class MatMulSettings:
+    """How float32 matrices are multiplied on a GPU (PyTorch's ``torch.backends.cuda.matmul``); one for all threads.
+
+    Attributes:
+        allow_tf32: let tensor cores round the factors to 11 bits first, as TF32: several times as fast, with errors of
+            1e-3 instead of 1e-6.
+    """
+
+    allow_tf32: bool = False
+
+
+matmul_settings = MatMulSettings()
+
+
 class _Defaults(threading.local):
     """What a new array is made of when the caller does not say; each thread has its own."""
 

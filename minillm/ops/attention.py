@@ -10,7 +10,7 @@ import numpy as np
 from minillm.autograd import Function
 from minillm.backend import Array, threads
 from minillm.backend.device import is_floating
-from minillm.ops.common import unbroadcast
+from minillm.ops.common import one_dtype, unbroadcast
 from minillm.ops.embedding import dropout_noise
 from minillm.ops.rows import row_dot, row_max, row_sum, working
 from minillm.ops.shape import reshape, unsqueeze
@@ -265,7 +265,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, is_ca
     if mask is not None and is_causal:
         raise RuntimeError(f"{name}: give either attn_mask or is_causal=True, not both")
     shapes = f"query {tuple(q.shape)}, key {tuple(k.shape)} and value {tuple(v.shape)}"
-    if min(q.ndim, k.ndim, v.ndim) < 2 or not q.dtype == k.dtype == v.dtype or not is_floating(q.dtype):
+    if min(q.ndim, k.ndim, v.ndim) < 2 or not one_dtype(q, k, v) or not is_floating(q.dtype):
         raise RuntimeError(
             f"{name}: expected floats of one dtype with at least two axes, got {shapes} of {q.dtype}, "
             f"{k.dtype}, {v.dtype}"

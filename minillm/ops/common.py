@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.autograd import Function
+from minillm.autograd import Function, modes
 from minillm.backend import Array, backend_of
 from minillm.backend.device import get_default_dtype, is_floating
 from minillm.tensor import Tensor
@@ -34,6 +34,14 @@ def cast(input: Tensor, dtype: Any) -> Tensor:
     if input.array.dtype == dtype:
         return input
     return Cast.apply(input, dtype=dtype)
+
+
+def one_dtype(*tensors: Tensor) -> bool:
+    """Tell whether tensors have one element type, or will have one when autocast has seen them."""
+    first = tensors[0].array.dtype
+    if all(t.array.dtype == first for t in tensors):
+        return True
+    return modes.autocast is not None and all(modes.autocast.covers(t.array) for t in tensors)
 
 
 def unbroadcast(dy: Array, shape: tuple[int, ...]) -> Array:

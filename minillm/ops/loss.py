@@ -5,10 +5,12 @@ All take ``reduction``: "mean", "sum", or "none" for the losses one by one.
 
 from __future__ import annotations
 
+import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
-from minillm.autograd import Function
+from minillm.autograd import Function, modes
 from minillm.backend import Array
 from minillm.ops.activation import logsigmoid, relu
 from minillm.ops.arithmetic import where
@@ -33,6 +35,18 @@ __all__ = [
 ]
 
 
+def _autocast(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let autocast choose the type of a whole loss, which it does for every ``Function`` by itself."""
+
+    @functools.wraps(loss)
+    def call(*inputs: Any, **settings: Any) -> Tensor:
+        if modes.autocast is not None:
+            inputs = modes.autocast.inputs(loss.__name__, inputs)
+        return loss(*inputs, **settings)
+
+    return call
+
+
 def _reduce(what: str, loss: Tensor, reduction: str) -> Tensor:
     check_reduction(what, reduction)
     return loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()
@@ -51,6 +65,7 @@ def _difference(what: str, input: Tensor, target: Tensor) -> Tensor:
 
 
 # --- distances
+@_autocast
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     r"""Mean squared error: $\ell = (x - t)^2$, averaged.
 
@@ -61,11 +76,13 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     return _reduce("mse_loss", _difference("mse_loss", input, target).square(), reduction)
 
 
+@_autocast
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     r"""Mean absolute error: $\ell = |x - t|$, averaged; the gradient where $x = t$ is 0."""
     return _reduce("l1_loss", _difference("l1_loss", input, target).abs(), reduction)
 
 
+@_autocast
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     r"""Squared error near 0, absolute error further away: with $d = x - t$, $\ell = d^2 / 2\beta$ for $|d| < \beta$ and
     $|d| - \beta/2$ elsewhere.
@@ -82,6 +99,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     return _reduce("smooth_l1_loss", loss, reduction)
 
 
+@_autocast
 def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     r"""Squared error near 0, absolute error further away: with $d = x - t$, $\ell = d^2 / 2$ for $|d| \le \delta$ and
     $\delta (|d| - \delta/2)$ elsewhere.
@@ -97,6 +115,7 @@ def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta:
 
 
 # --- distributions
+@_autocast
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     r"""Kullback-Leibler divergence, term by term: $\ell = t (\log t - x)$, and 0 where $t = 0$.
 
@@ -169,6 +188,7 @@ def binary_cross_entropy(
     return _reduce("binary_cross_entropy", loss if weight is None else loss * weight, reduction)
 
 
+@_autocast
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -196,6 +216,7 @@ def binary_cross_entropy_with_logits(
 
 
 # --- margins
+@_autocast
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
     r"""For distances $x$: $\ell = x$ where the target is 1, $\max(0, \mathrm{margin} - x)$ where it is -1."""
     near = where(target != -1, input, 0.0)
@@ -203,6 +224,7 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, 
     return _reduce("hinge_embedding_loss", near + far, reduction)
 
 
+@_autocast
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -241,6 +263,7 @@ def multi_margin_loss(
     return _reduce("multi_margin_loss", loss if input.ndim == 2 else loss.reshape(target.shape), reduction)
 
 
+@_autocast
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
@@ -249,6 +272,7 @@ def margin_ranking_loss(
 
 
 # --- angles
+@_autocast
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     r"""Cosine of the angle between vectors along an axis: $\frac{x_1 \cdot x_2}{\max(|x_1|, \epsilon) \max(|x_2|,
     \epsilon)}$.
@@ -262,6 +286,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     return (a * b).sum(dim) / (a.norm(2, dim).clamp(min=eps) * b.norm(2, dim).clamp(min=eps))
 
 
+@_autocast
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:

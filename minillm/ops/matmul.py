@@ -7,7 +7,7 @@ from typing import Any
 from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.ops.arithmetic import add, mul
-from minillm.ops.common import unbroadcast
+from minillm.ops.common import cast, one_dtype, unbroadcast
 from minillm.ops.rows import as_rows, column_sum, working
 from minillm.ops.shape import unsqueeze
 from minillm.tensor import Tensor
@@ -89,7 +89,7 @@ def _check_types(what: str, *tensors: Any) -> None:
     for t in tensors:
         if not isinstance(t, Tensor):
             raise TypeError(f"{what}: expected Tensors, got {type(t).__name__}")
-    if any(t.array.dtype != tensors[0].array.dtype for t in tensors):
+    if not one_dtype(*tensors):
         found = " and ".join(str(t.dtype) for t in tensors)
         raise RuntimeError(f"{what}: expected one dtype, got {found}; convert one with .to(dtype)")
 
@@ -146,6 +146,8 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alp
 
 
 def _add_product(z: Tensor, input: Tensor, beta: Any, alpha: Any) -> Tensor:
+    if one_dtype(input, z):  # autocast has made the product one of 16 bits; the sum is one, too
+        input = cast(input, z.dtype)
     z = z if alpha == 1 else mul(z, alpha)
     if beta == 0:
         return z

@@ -35,6 +35,9 @@ class TrainingConfig:
         min_delta: how much lower counts as better, in nats.
         keep_last: checkpoints kept beside the best one.
         log_every: steps between two lines of metrics.
+        precision: of matrix products: "float32"; "bfloat16"; or "float16", with a loss scale that finds itself.
+            Weights, optimizer and evaluation stay in float32. For GPUs: on a CPU 16 bits are slower, see
+            ``minillm.autocast``.
         skip_nonfinite: skip a step whose loss or gradient is NaN or infinite (and count it) instead of stopping.
         anomaly: name the op that makes the first NaN, see ``autograd.detect_anomaly``; slow.
         seed: of everything random.
@@ -62,6 +65,7 @@ class TrainingConfig:
     min_delta: float = 0.0
     keep_last: int = 2
     log_every: int = 10
+    precision: str = "float32"
     skip_nonfinite: bool = False
     anomaly: bool = False
     seed: int = 0
@@ -109,6 +113,7 @@ class TrainingConfig:
             ("min_delta", lambda v: 0 <= v < math.inf, "0 or more, and finite"),
             ("keep_last", lambda v: v >= 2, "2 or more, so that one is whole whatever happens"),
             ("log_every", lambda v: v >= 1, "1 or more"),
+            ("precision", lambda v: v in ("float32", "bfloat16", "float16"), "one of float32, bfloat16, float16"),
             ("seed", lambda v: v >= 0, "0 or more"),
             ("workers", lambda v: v is None or v >= 1, "1 or more, or None for one a core"),
         ]

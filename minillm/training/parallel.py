@@ -15,11 +15,14 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from minillm.amp import autocast
 from minillm.autograd import detect_anomaly, is_anomaly_enabled
+from minillm.backend.device import bfloat16, float16
 from minillm.backend.random import lane
 from minillm.backend.threads import alone, single_blas_thread
 from minillm.nn.parameter import Parameter
@@ -58,6 +61,29 @@ def replica(model: Any) -> Any:
     return copy.deepcopy(model, memo)
 
 
+@dataclass(frozen=True)
+class Step:
+    """What every worker knows of a step.
+
+    Attributes:
+        total: predictions of all workers, of whose losses the mean is taken.
+        precision: of matrix products: "float32", "bfloat16" or "float16".
+        scale: what the gradient, but not the loss that is returned, is multiplied by.
+    """
+
+    total: int
+    precision: str = "float32"
+    scale: float = 1.0
+
+    def low_precision(self) -> Any:
+        """Return the 16-bit type, ``None`` for float32.
+
+        Raises:
+            RuntimeError: for bfloat16 without the package ml_dtypes.
+        """
+        return {"float32": lambda: None, "bfloat16": bfloat16, "float16": lambda: float16}[self.precision]()
+
+
 class Workers:
     """Threads that compute gradients together.
 
@@ -65,10 +91,15 @@ class Workers:
         model: the model that is trained.
         task: says how a batch is split (``split``) and what the loss of a share is.
         count: how many threads; 1 computes in this thread alone.
+        precision: of matrix products, see ``Step``.
+
+    Raises:
+        RuntimeError: for bfloat16 without the package ml_dtypes.
     """
 
-    def __init__(self, model: Any, task: Any, count: int) -> None:
-        self.task = task
+    def __init__(self, model: Any, task: Any, count: int, precision: str = "float32") -> None:
+        Step(0, precision).low_precision()
+        self.task, self.precision = task, precision
         self.models = [model, *(replica(model) for _ in range(count - 1))]
         self._pool: ThreadPoolExecutor | None = None
         self.blocks: Blocks | None = None
@@ -112,34 +143,35 @@ class Workers:
             process.close()
         self._processes = []
 
-    def gradients(self, batches: Sequence[Any], counts: Sequence[int]) -> float:
+    def gradients(self, batches: Sequence[Any], counts: Sequence[int], scale: float = 1.0) -> float:
         """Put the gradient of the mean loss over all predictions of some batches into ``.grad``; return that loss.
 
         Args:
             batches: micro-batches, each split among the threads.
             counts: the number of predictions of each; one without any is left out.
+            scale: what the gradient is multiplied by.
         """
-        total = sum(counts)
+        step = Step(sum(counts), self.precision, scale)
         used = [b for b, n in zip(batches, counts, strict=True) if n]
         if self._pool is None:
-            return share_of_gradients(self.models[0], self.task, 0, used, total)
+            return share_of_gradients(self.models[0], self.task, 0, used, step)
         shares = [self.task.split(batch, len(self.models)) for batch in used]
         mine = [[s[i] for s in shares if i < len(s)] for i in range(len(self.models))]
         if self.blocks is not None:
             self.blocks.gather()
         with single_blas_thread():
-            return sum(self._with_processes(mine, total) or self._with_threads(mine, total))
+            return sum(self._with_processes(mine, step) or self._with_threads(mine, step))
 
-    def _with_threads(self, mine: Sequence[Sequence[Any]], total: int) -> list[float]:
+    def _with_threads(self, mine: Sequence[Sequence[Any]], step: Step) -> list[float]:
         """Return the part of each worker in the mean loss; their gradients are added up."""
         self._follow()
         means = self.map(
-            lambda i: share_of_gradients(self.models[i], self.task, i, mine[i], total), range(len(self.models))
+            lambda i: share_of_gradients(self.models[i], self.task, i, mine[i], step), range(len(self.models))
         )
         self._add_up([_gradients(m) for m in self.models[1:]])
         return means
 
-    def _with_processes(self, mine: Sequence[Sequence[Any]], total: int) -> list[float] | None:
+    def _with_processes(self, mine: Sequence[Sequence[Any]], step: Step) -> list[float] | None:
         """Do the same, each worker in its own process; ``None`` if the processes are not there (any more)."""
         try:
             if not self._processes or not all(p.is_ready() for p in self._processes):
@@ -151,9 +183,9 @@ class Workers:
         error: BaseException | None = None
         try:
             for process, share in zip(self._processes, mine[1:], strict=True):
-                process.begin(share, total, self.models[0])
+                process.begin(share, step, self.models[0])
             with alone():
-                means[0] = share_of_gradients(self.models[0], self.task, 0, mine[0], total)
+                means[0] = share_of_gradients(self.models[0], self.task, 0, mine[0], step)
         finally:
             for process in self._processes:  # all of them, so that none has an answer left for the next step
                 try:
@@ -170,7 +202,7 @@ class Workers:
             self._stop_processes()
             self._follow()
             for i in lost:
-                means[i] = share_of_gradients(self.models[i], self.task, i, mine[i], total)
+                means[i] = share_of_gradients(self.models[i], self.task, i, mine[i], step)
                 gradients.append(_gradients(self.models[i]))
         self._add_up(gradients)
         return means
@@ -246,15 +278,17 @@ def _gradients(model: Any) -> list[np.ndarray | None]:
     return [None if p.grad is None else p.grad.array for p in in_order(model)]
 
 
-def share_of_gradients(model: Any, task: Any, worker: int, batches: Sequence[Any], total: int) -> float:
-    """Add the gradients of a worker's share to ``.grad``; return its part in the mean loss of ``total`` predictions."""
-    mean = 0.0
-    with lane(worker):
+def share_of_gradients(model: Any, task: Any, worker: int, batches: Sequence[Any], step: Step) -> float:
+    """Add the gradients of a worker's share to ``.grad``; return its part in the mean loss of all predictions."""
+    mean, low = 0.0, step.low_precision()
+    device = next((p.device.type for p in model.parameters()), "cpu")
+    # One region for all batches: weights are cast once a step.
+    with lane(worker), autocast(device, low, enabled=low is not None):
         for batch in batches:
             n = task.count(batch)
             if n:
                 # Weighted by the number of predictions: the mean over all of them, not the mean of means.
-                loss = task.loss(model, batch) * (n / total)
-                loss.backward()
+                loss = task.loss(model, batch) * (n / step.total)
+                (loss if step.scale == 1 else loss * step.scale).backward()
                 mean += loss.item()
     return mean

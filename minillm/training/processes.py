@@ -112,14 +112,14 @@ class Process:
             self.ready = True
         return self.ready
 
-    def begin(self, batches: Sequence[Any], total: int, model: Any) -> None:
+    def begin(self, batches: Sequence[Any], step: Any, model: Any) -> None:
         """Tell it to compute the gradients of its share of some batches; ``model`` is what it follows."""
         end = f"#{self.number}"
         streams = {k: s.bit_generator.state for k, s in default_generator._streams.items() if k.endswith(end)}
         flags = model.training, [p.requires_grad for p in in_order(model)], is_anomaly_enabled()
         random = {"seed": default_generator.initial_seed(), "streams": streams}
         with contextlib.suppress(ConnectionError):  # ``result`` will say that it is gone
-            self._connection.send((batches, total, flags, random))
+            self._connection.send((batches, step, flags, random))
 
     def result(self) -> tuple[float, list[np.ndarray | None]]:
         """Return its part of the mean loss, and its gradients.
@@ -193,7 +193,7 @@ def _share(connection: Connection, number: int, model: Any, task: Any, parameter
     """Do one step's share."""
     from minillm.training.parallel import share_of_gradients
 
-    batches, total, (training, wanted, anomaly), random = connection.recv()
+    batches, step, (training, wanted, anomaly), random = connection.recv()
     if random["seed"] != default_generator.initial_seed() or random["streams"]:
         default_generator.set_state(random)
     model.train(training)
@@ -201,7 +201,7 @@ def _share(connection: Connection, number: int, model: Any, task: Any, parameter
         p.requires_grad, p.grad = requires_grad, None
     try:
         with detect_anomaly() if anomaly else contextlib.nullcontext():
-            mean = share_of_gradients(model, task, number, batches, total)
+            mean = share_of_gradients(model, task, number, batches, step)
     except Exception as error:
         connection.send(error)
         return

@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from minillm.amp import GradScaler
 from minillm.autograd import AnomalyError, detect_anomaly
 from minillm.backend.random import Generator, default_generator, get_rng_state, set_rng_state
 from minillm.nn.utils import clip_grad_norm_, get_total_norm
@@ -82,7 +83,9 @@ class Trainer:
         self.stopper = EarlyStopping(config.patience, config.min_delta)
         self.checkpoints = None if self.folder is None else Checkpoints(self.folder / "checkpoints", config.keep_last)
         several = hasattr(task, "split") and all(p.device.type == "cpu" for p in model.parameters())
-        self.workers = Workers(model, task, (config.workers or default_workers()) if several else 1)
+        threads = (config.workers or default_workers()) if several else 1
+        self.workers = Workers(model, task, threads, config.precision)
+        self.scaler = GradScaler(enabled=config.precision == "float16")
         self.optimizer.spread = self.workers.spread  # type: ignore[method-assign]
         self.optimizer.stretch = self.workers.stretch  # type: ignore[method-assign]
         self.step = 0
@@ -126,6 +129,7 @@ class Trainer:
                             "train_loss": loss,
                             "lr": self.optimizer.param_groups[0]["lr"],
                             "grad_norm": norm,
+                            **({"loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {}),
                         }
                     )
                 due = self.step % self.config.eval_every == 0
@@ -165,21 +169,24 @@ class Trainer:
             return math.nan, 0.0, 0
         with detect_anomaly() if config.anomaly else contextlib.nullcontext():
             try:
-                mean = self.workers.gradients(batches, counts)
+                mean = self.workers.gradients(batches, counts, self.scaler.get_scale())
             except AnomalyError as error:
                 raise NonFiniteLoss(f"step {self.step + 1}: {error}") from None
+        self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = float(
             clip_grad_norm_(parameters, config.clip)
             if config.clip and math.isfinite(mean)
             else get_total_norm([p.grad for p in parameters if p.grad is not None])
         )
-        if not (math.isfinite(mean) and math.isfinite(norm)):
+        too_large = self.scaler.overflowed(self.optimizer) and self.scaler.get_scale() > 1  # the scale, not the loss
+        if not math.isfinite(mean) or not (math.isfinite(norm) or too_large):
             self._refuse_nonfinite(mean, norm)
-            return mean, norm, total
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * self._lr_share()
-        self.optimizer.step()
+        if math.isfinite(mean) and math.isfinite(norm):
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
         return mean, norm, total
 
     def _lr_share(self) -> float:
@@ -282,6 +289,7 @@ class Trainer:
                 "total_steps": self.total_steps,
                 "seconds": time.perf_counter() - self._started,
                 "skipped": self.skipped,
+                "scaler": self.scaler.state_dict(),
                 "stopper": self.stopper.state_dict(),
                 "history": self.history,
             },
@@ -297,11 +305,14 @@ class Trainer:
             RuntimeError: if it is of another model, listing every name that does not fit, with both shapes.
         """
         stopper = EarlyStopping(self.config.patience, self.config.min_delta)
+        scaler = GradScaler(enabled=self.scaler.is_enabled())
         try:
             trainer = state["trainer"]
             step, total_steps, skipped = (int(trainer[k]) for k in ("step", "total_steps", "skipped"))
             seconds, history = float(trainer["seconds"]), [dict(record) for record in trainer["history"]]
             stopper.load_state_dict(trainer["stopper"])
+            if trainer.get("scaler"):  # none in a run of another precision, nor in those of version 0.1.0
+                scaler.load_state_dict(trainer["scaler"])
             # Trap: these names come from a file; any other one could cut off a file outside the folder.
             sizes = {name: int(state["log_sizes"][name]) for name in _LOGS if name in state["log_sizes"]}
             if min(step, total_steps, skipped, *sizes.values()) < 0:
@@ -318,7 +329,7 @@ class Trainer:
             self.model.load_state_dict(before)
             raise
         self.step, self.total_steps, self.seconds = step, total_steps, seconds
-        self.skipped, self.history, self.stopper = skipped, history, stopper
+        self.skipped, self.history, self.stopper, self.scaler = skipped, history, stopper, scaler
         default_generator.set_state(state["random"])
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)

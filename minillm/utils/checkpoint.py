@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minillm.autograd import Function, enable_grad, is_grad_enabled, no_grad, run_backward, wrap
+from minillm.autograd import Function, enable_grad, is_grad_enabled, modes, no_grad, run_backward, set_autocast, wrap
 from minillm.backend import Array, get_backend
 from minillm.backend.random import default_generator
 from minillm.tensor import Tensor
@@ -24,6 +24,7 @@ class Checkpoint(Function):
     def forward(ctx: Any, anchor: Array, *arrays: Array, function: Callable, others: list[Any]) -> Any:
         ctx.function_to_run, ctx.others = function, others
         ctx.random_state = default_generator.get_state()
+        ctx.autocast = modes.autocast  # the second run computes in the types of the first
         ctx.save_for_backward(*arrays)
         with no_grad():
             results = function(*_merged(others, map(wrap, arrays)))
@@ -39,7 +40,7 @@ class Checkpoint(Function):
         for x, needed in zip(inputs, ctx.needs_input_grad[1:], strict=True):
             x.requires_grad = needed
         try:
-            with enable_grad():
+            with enable_grad(), set_autocast(ctx.autocast):
                 results = ctx.function_to_run(*_merged(ctx.others, iter(inputs)))
         finally:
             default_generator.set_state(after)

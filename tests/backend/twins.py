@@ -46,24 +46,30 @@ def host(t: minillm.Tensor) -> np.ndarray:
     return t.array._array if isinstance(t.array, DeviceArray) else t.backend.to_host(t.array)
 
 
-def compare_row(case: OpCase) -> None:
-    """Run every sample of a row of the op table on both, forward and backward."""
+def compare_row(case: OpCase, dtype: Any = np.float64, rtol: float = 1e-10, atol: float = 1e-12) -> None:
+    """Run every sample of a row of the op table on both, forward and backward; ``atol`` grows with the numbers."""
+
+    def near(got: minillm.Tensor, expected: minillm.Tensor, s: Sample) -> None:
+        wanted = expected.detach().numpy()
+        size = np.abs(wanted[np.isfinite(wanted)]).max(initial=1.0) if wanted.dtype.kind == "f" else 1.0
+        np.testing.assert_allclose(host(got), wanted, rtol=rtol, atol=atol * size, err_msg=str(s))
+
     for s in samples_of(case):
-        expected, leaves = on_cpu(case, s, np.float64)
-        got, device_leaves = on_cuda(case, s, np.float64)
+        expected, leaves = on_cpu(case, s, dtype)
+        got, device_leaves = on_cuda(case, s, dtype)
         pairs = [
             (a, b) for a, b in zip(flat(got), flat(expected), strict=True) if isinstance(b, minillm.Tensor)
         ]  # is_tensor and others answer with plain Python
         for a, b in pairs:
             assert (a.dtype, a.shape, a.requires_grad) == (b.dtype, b.shape, b.requires_grad), s
-            np.testing.assert_allclose(host(a), b.detach().numpy(), rtol=1e-10, atol=1e-12, err_msg=str(s))
+            near(a, b, s)
         rng = np.random.default_rng(0)
         for a, b in pairs:
             if b.requires_grad:
-                dy = np.asarray(rng.standard_normal(b.shape))
+                dy = np.asarray(rng.standard_normal(b.shape)).astype(b.dtype)
                 a.backward(minillm.tensor(dy, device="cuda"), retain_graph=True)
                 b.backward(minillm.tensor(dy), retain_graph=True)
         for a, b in zip(device_leaves, leaves, strict=True):
             assert (a.grad is None) == (b.grad is None), s
             if b.grad is not None:
-                np.testing.assert_allclose(host(a.grad), b.grad.numpy(), rtol=1e-10, atol=1e-12, err_msg=str(s))
+                near(a.grad, b.grad, s)

@@ -112,8 +112,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="turns of each peer")
     parser.add_argument("--quick", action="store_true", help="the training step at S65 only")
     parser.add_argument("--report", action="store_true", help="measure nothing, write tables and pictures anew")
+    parser.add_argument("--gpu", action="store_true", help="instead: all that is measured on a card, 8 minutes")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of what is written")
     args = parser.parse_args()
+    if args.gpu:
+        from tests.bench import gpu
+
+        raise SystemExit(gpu.main(args.out))
     if args.quick:
         args.only, args.workloads = ["train"], ["S65"]
     found = opened(args.out)

@@ -50,6 +50,7 @@ def trainer_in(folder: Path, about: dict[str, Any] | None = None, **changes: Any
         ({}, {"lr": 0.02, "clip": None}, ["training.lr was 0.01, is 0.02", "training.clip was 1.0, is None"]),
         ({"changed": ["lr"]}, {"lr": 0.02, "seed": 1}, ["training.seed was 0, is 1"]),
         ({"changed": ["lr", "model"], "model": {"n_layer": 3}}, {"lr": 0.02}, ["model.n_layer was 2, is 3"]),
+        ({}, {"precision": "float16"}, ["training.precision was 'float32', is 'float16'"]),
         ({}, {"skip_nonfinite": True}, ["training.skip_nonfinite was False, is True"]),
     ],
 )

@@ -11,15 +11,18 @@ What CuPy does otherwise than NumPy, and what is done about it here:
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minillm.backend.base import Array, Backend
+from minillm.backend.cuda.cublaslt import Gemm, NotOffered, load_library
 from minillm.backend.cuda.kernels import KERNELS
 from minillm.backend.cuda.launcher import Launcher
-from minillm.backend.device import device
+from minillm.backend.cuda.linear import Linear
+from minillm.backend.device import device, is_floating
 from minillm.backend.random import Generator
 
 # One thread for each (row, column) of the sorted values; the thread at the start of a run of equal positions walks
@@ -77,7 +80,7 @@ class CuPyBackend(Backend):
         self.xp = cupy
         self.array_type = cupy.ndarray
         self.device = device("cuda")
-        self.kernels = KERNELS
+        self.kernels = {**KERNELS, "Linear": Linear}
         self.launch = Launcher(cupy)
         self._ranges: dict[int, tuple[weakref.ref, Range]] = {}
         self._segment_kernels: dict[str, Any] = {}
@@ -117,14 +120,39 @@ class CuPyBackend(Backend):
         """Do nothing: a GPU gives no floating-point warnings."""
         return contextlib.nullcontext()
 
-    def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        """Matrix product; a batch times one matrix becomes a single product of matrices.
+    @functools.cached_property
+    def gemm(self) -> Gemm | None:
+        """Products by cuBLASLt, or ``None`` where it is not installed."""
+        library = load_library()
+        try:
+            return None if library is None else Gemm(library, self.xp)
+        except NotOffered:
+            return None
 
-        CuPy would broadcast the matrix to a table of pointers, one for each of the batch.
-        """
+    def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        """Matrix product, by cuBLASLt if that can do it; ``out`` may be float32 for factors of 16 bits."""
+        if self.gemm is not None and self.gemm.takes(a, b, out):
+            try:
+                return self.gemm(a, b, out)
+            except NotOffered:  # by this version, for this card
+                pass
+        return self._matmul_of_cupy(a, b, out)
+
+    def _matmul_of_cupy(self, a: Array, b: Array, out: Array | None) -> Array:
+        """Return CuPy's own product, without what CuPy 14 cannot do or does slowly."""
+        xp = self.xp
         if out is None and a.ndim > 2 and b.ndim == 2:
-            return self.xp.matmul(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
-        return self.xp.matmul(a, b, out=out) if out is not None else self.xp.matmul(a, b)
+            # CuPy would broadcast the matrix to a table of pointers, one for each of the batch.
+            return self._matmul_of_cupy(a.reshape(-1, a.shape[-1]), b, None).reshape(*a.shape[:-1], b.shape[-1])
+        wide = out is not None and out.dtype != a.dtype
+        if a.dtype.itemsize == 2 and is_floating(a.dtype) and (wide or max(a.ndim, b.ndim) > 2):
+            # Batches in bfloat16 fail there, and those in float16 are cast, too.
+            product = xp.matmul(a.astype(np.float32), b.astype(np.float32))
+            if out is None:
+                return product.astype(a.dtype)
+            out[...] = product
+            return out
+        return xp.matmul(a, b, out=out) if out is not None else xp.matmul(a, b).astype(a.dtype, copy=False)
 
     def erf(self, x: Array) -> Array:
         """The error function, elementwise."""
