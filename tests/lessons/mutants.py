@@ -127,11 +127,11 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("[other for other in order if other != id][:n]", "order[1 : n + 1]"),  # another row may be as near
     ],
     "l08_seed_models": [
-        ("self.out(self.hidden(self.embedding(x)))", "self.out(self.hidden(self.embedding(x)).relu())"),
+        ("import AutoRegressiveModel\n", "import WithReLU as AutoRegressiveModel\n"),
         ("    def fit(self", "    def train(self, mode=True):\n        return None\n\n    def fit(self"),
         ("                optimizer.zero_grad()\n", ""),
         ("for _ in range(num_epochs):", "for _ in range(1):"),
-        ("y.reshape(-1))", "x.reshape(-1))"),  # learns to repeat
+        (".transpose(1, 2), y)", ".transpose(1, 2), x)"),  # learns to repeat
         ("losses.append(loss.item())", "losses.append(loss.item() * x.shape[0])"),  # a sum over texts
         ("minillm.arange(vocab_size).reshape(-1, 1))[:, 0]", "minillm.arange(vocab_size).reshape(-1, 1))[:, 0].T"),
         ("[:, 0].numpy()", "[:, 0].log_softmax(-1).numpy()"),
