@@ -178,6 +178,21 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)", "mask.argmax(axis=1)"),  # the first
         ("return h[np.arange(len(h)), places]", "return h[:, -1]"),
     ],
+    "l16_label_to_words": [
+        ("logits - logits.max(axis=-1, keepdims=True)", "logits"),  # overflows
+        ("logits.max(axis=-1, keepdims=True)", "logits.max()"),  # what is far below the largest of all becomes 0
+        ("np.exp(shifted).sum(axis=-1, keepdims=True)", "np.exp(shifted).sum(axis=1, keepdims=True)"),
+        ("return np.where(counted, picked, 0).sum(axis=1)", "return picked.sum(axis=1)"),  # filling counts as word 0
+        ("return np.where(counted, picked, 0).sum(axis=1)", "return np.where(counted, picked, 0).mean(axis=1)"),
+        ("np.where(counted, targets, 0)", "np.zeros_like(targets)"),
+        ("joint = log_p + np.log(prior)", "joint = log_p + prior"),
+        ("joint = log_p + np.log(prior)", "joint = log_p - np.log(len(prior))"),  # all labels equally common
+        ("top[:, 0] + np.log(np.exp(joint - top).sum(axis=1))", "np.log(np.exp(joint).sum(axis=1))"),  # log 0
+        ("top = joint.max(axis=1, keepdims=True)", "top = np.full((len(joint), 1), joint.max())"),
+        ("np.log(np.exp(joint - top).sum(axis=1))", "np.log(np.exp(joint - top).mean(axis=1))"),
+        ("prior * np.exp(", "np.exp("),
+        ("- log_evidence(log_p, prior)[:, None]", "- log_p.max(axis=1, keepdims=True)"),
+    ],
     "l11_gpt": [
         (".tril(s - t)", ".tril()"),  # new positions are taken for the first ones
         (".tril(s - t)", ".tril(s)"),  # the future
