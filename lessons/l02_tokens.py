@@ -107,7 +107,7 @@ Making texts more alike first
 -----------------------------
 
 Recipes often begin with "lowercase, remove punctuation". Fewer kinds of words remain, so counts get better, and for
-sorting texts by topic that may pay (lessons 07 and 15 measure it). A model that *writes* pays for it: what was
+sorting texts by topic that may pay (lessons 06 and 07 do it). A model that *writes* pays for it: what was
 normalised away can never be written. Nor is it harmless elsewhere: German nouns are capitalised, and in Python
 ``-1`` and ``1`` are not the same. So in minillm every step is a choice, and none is the default.
 

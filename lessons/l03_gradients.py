@@ -266,10 +266,10 @@ r"""
 A network, three engines
 ------------------------
 
-A small network: two inputs, two hidden layers of 16 with tanh, one score. ``network`` is written once and runs on our
-arrays and on minillm's tensors, since both understand ``@``, ``+`` and ``tanh``. minillm's engine is the same machine
-with all operations, broadcasting and devices; read ``minillm/autograd/engine.py`` next, you know what is in it. The
-check: all three engines must find the same gradient, in double precision to twelve digits.
+A small network: two inputs, two hidden layers of 16 with tanh (an S-shaped bend between -1 and 1; without one, layers
+make straight lines only), one score. ``network`` is written once and runs on our arrays and on minillm's tensors, since
+both understand ``@``, ``+`` and ``tanh``. minillm's engine is the same machine with all operations and devices; read
+``minillm/autograd/engine.py`` next, you know what is in it. The check: all three find the same gradient, to 12 digits.
 """
 
 

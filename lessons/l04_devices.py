@@ -187,8 +187,8 @@ Random numbers
 --------------
 
 Every library has its own generator: the same seed gives other weights on another device, or with another version.
-minillm draws on the host, and moves; and it draws for each purpose from a stream of its own, so that one more dropout
-mask does not change which words are sampled.
+minillm draws on the host, and moves; and it draws for each purpose from a stream of its own, so that whoever adds
+dropout (setting numbers to 0 at random, in training) does not change which words are sampled.
 
 The order of sums
 -----------------

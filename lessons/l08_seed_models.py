@@ -60,10 +60,11 @@ word (how much it speaks for every candidate):
 
 $$ \mathrm{score}(v) = W_e[v] + \sum_{i=1}^{t} W_h[w_i, v] $$
 
-Naive: add up row after row. Real: ``nn.Embedding`` is a table whose rows are looked up by number (lesson 09 is about
-it), and a running sum over the rows gives the scores at all places of a text at once. Defects so far: (1) no product
-with the candidate is written, and the order of the context is lost; (2) the shapes are missing, and if $W_e$ is a table
-of *embeddings* of width d, as the seed calls it, the softmax runs over d numbers that are no words.
+Naive: add up row after row. Real: a ``Module`` (the class of all models: it finds the parameters among its
+attributes) with an ``nn.Embedding``, a table whose rows are looked up by number (lesson 09 is about it); a running sum
+over the rows gives the scores at all places of a text at once. Defects so far: (1) no product with the candidate is
+written, and the order of the context is lost; (2) the shapes are missing, and if $W_e$ is a table of *embeddings* of
+width d, as the seed calls it, the softmax runs over d numbers that are no words.
 """
 
 

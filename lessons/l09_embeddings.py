@@ -289,8 +289,8 @@ What came out
 - The network beats the best n-gram of words at every width. That is the result of Bengio and others (2003): lower
   perplexity than the best n-gram, on two corpora of real text.
 - Up to 32 columns every doubling pays; beyond, hardly anything changes, and the work still doubles. Lan and others
-  (2020, table 3) found the same shape at a hundred times the size: for ALBERT, tables of 64 to 768 columns differ by
-  about a point in the average score.
+  (2020) found the same shape at a hundred times the size: for ALBERT, whose layers share their weights, 128 columns
+  were as good as 768.
 - Two tables do no better than one, and are twice as many numbers to learn and to keep.
 - So neither 128 nor 256 is *the* width. A table needs about as many columns as there are independent ways in which
   words differ, for this task; 250 words of a toy town need few. Large vocabularies in large models need more, and
@@ -411,6 +411,6 @@ Sources
 
 - Y. Bengio, R. Ducharme, P. Vincent, C. Jauvin, A Neural Probabilistic Language Model, JMLR 3, 2003.
 - O. Press, L. Wolf, Using the Output Embedding to Improve Language Models, EACL 2017 (tied weights).
-- Z. Lan et al., ALBERT: A Lite BERT for Self-supervised Learning of Language Representations, ICLR 2020 (table 3).
+- Z. Lan et al., ALBERT: A Lite BERT for Self-supervised Learning of Language Representations, ICLR 2020.
 - Z. S. Harris, Distributional Structure, Word 10, 1954.
 """

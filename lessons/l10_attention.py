@@ -134,7 +134,8 @@ It has no idea of order
 Look at the formula again: the answer is a sum over j. Put the past in another order, keys and values together, and it
 is the same sum. To bare attention a text is a *bag* of words. The remedy: each position has a vector of its own, p,
 learned like those of the tokens, and x is the sum of both. Then a query can ask for "whatever stands twelve places
-before me". (The first Transformer used fixed sine waves for p; its authors found learned vectors as good.)
+before me". (The Transformer, the first network made of attention alone, used fixed sine waves for p; its authors found
+learned vectors as good.)
 """
 
 # %%

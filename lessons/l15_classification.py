@@ -35,7 +35,7 @@ from lessons.l11_gpt import GPT, GPTConfig
 from lessons.l12_pretraining import load_run, preprocess
 from lessons.parts.l12_saved_runs import load_tokenizer, load_weights
 from lessons.parts.l15_label_curves import draw_label_curves, label_curves, pretrain_body, subset
-from lessons.parts.l15_labelled import check_corpus, draw, load_labelled
+from lessons.parts.l15_labelled import begin_or_go_on, draw, load_labelled, record_of
 from minillm import datasets
 from minillm.text import Tokenizer
 from minillm.training import (
@@ -43,9 +43,7 @@ from minillm.training import (
     RunError,
     Trainer,
     TrainingConfig,
-    create_run,
     figure,
-    go_on,
     read_config,
     save_figure,
     write_atomically,
@@ -285,23 +283,11 @@ def finetune(
     training = training_for(method, len(parts[0]), **(settings or {}))
     model = make_classifier(body, len(corpus.labels), method, training.seed)
     folder = Path(folder)
-    record = {
-        "kind": "classifier",
-        "method": method,
-        "model": config["model"],
-        "training": training.to_dict(),
-        "labels": list(corpus.labels),
-        "pretrained": str(pretrained),
-        "table": table,
-        "device": device,
-        "tokenizer_sha256": tokenizer.fingerprint(),
-        "corpus_sha256": corpus.card.sha256,
-    }
-    if resuming:
-        check_corpus(folder, corpus, read_config(folder))
-        record = go_on(folder, record)
-    else:
-        create_run(folder, record, {"corpus": corpus.card.to_dict()}, force)
+    record = record_of(
+        "classifier", corpus, tokenizer, config, method=method, training=training.to_dict(),
+        pretrained=str(pretrained), table=table, device=device,
+    )  # fmt: skip
+    record = begin_or_go_on(folder, record, corpus, force=force, resuming=resuming)
     tokenizer.save(folder / "tokenizer.json")
     train_classifier(model, parts[0], parts[1], training, folder=folder, title=title, resuming=resuming, about=record)
     result = {

@@ -8,18 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
+Array = np.ndarray
+
 
 def adam_step(
-    w: np.ndarray,
-    g: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
-    t: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1: float, beta2: float, eps: float
+) -> tuple[Array, Array, Array]:
     """Return the weights and the two means after step number t of Adam; the first step is t = 1, with m = v = 0.
 
     m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g²,
@@ -32,17 +26,8 @@ def adam_step(
 
 
 def adamw_step(
-    w: np.ndarray,
-    g: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
-    t: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    decay: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1: float, beta2: float, eps: float, decay: float
+) -> tuple[Array, Array, Array]:
     """Return the same after a step of AdamW: the weights shrink by the factor 1 - lr decay, then Adam makes its step.
 
     The gradient, and so the two means, know nothing of the decay.
@@ -52,7 +37,7 @@ def adamw_step(
     raise NotImplementedError("adamw_step")
 
 
-def clip(gradients: list[np.ndarray], longest: float) -> list[np.ndarray]:
+def clip(gradients: list[Array], longest: float) -> list[Array]:
     """Return the gradients, made shorter by one common factor if they are longer than ``longest`` all together.
 
     The length is the root of the sum of all squares, over all arrays. Gradients that are short enough, or all 0, stay

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from minillm import datasets
-from minillm.training import RunError, plot_curves, read_metrics
+from minillm.text import Tokenizer
+from minillm.training import RunError, create_run, go_on, plot_curves, read_config, read_metrics
 
 
 def load_labelled(table: dict[str, Any] | None = None) -> datasets.LabelledCorpus:
@@ -34,6 +35,31 @@ def check_corpus(folder: str | Path, corpus: datasets.LabelledCorpus, config: di
             f"{folder}: the texts have changed since the run began (sha256 {corpus.card.sha256[:12]}..., expected "
             f"{config['corpus_sha256'][:12]}...); start a new run"
         )
+
+
+def record_of(
+    kind: str, corpus: datasets.LabelledCorpus, tokenizer: Tokenizer, pretraining: dict[str, Any], **more: Any
+) -> dict[str, Any]:
+    """Return what a fine-tuning run depends on: its corpus, its tokenizer, the shape of its model, and ``more``."""
+    return {
+        "kind": kind,
+        "model": pretraining["model"],
+        "labels": list(corpus.labels),
+        "tokenizer_sha256": tokenizer.fingerprint(),
+        "corpus_sha256": corpus.card.sha256,
+        **more,
+    }
+
+
+def begin_or_go_on(
+    folder: Path, record: dict[str, Any], corpus: datasets.LabelledCorpus, *, force: bool, resuming: bool
+) -> dict[str, Any]:
+    """Make the folder of a run, or check that the run in it can go on; return what the run depends on."""
+    if resuming:
+        check_corpus(folder, corpus, read_config(folder))
+        return go_on(folder, record)
+    create_run(folder, record, {"corpus": corpus.card.to_dict()}, force)
+    return record
 
 
 def draw(folders: dict[str, Path], path: Path, title: str) -> None:

@@ -6,18 +6,12 @@ import math
 
 import numpy as np
 
+Array = np.ndarray
+
 
 def adam_step(
-    w: np.ndarray,
-    g: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
-    t: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1: float, beta2: float, eps: float
+) -> tuple[Array, Array, Array]:
     """The formula, line by line."""
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
@@ -27,22 +21,13 @@ def adam_step(
 
 
 def adamw_step(
-    w: np.ndarray,
-    g: np.ndarray,
-    m: np.ndarray,
-    v: np.ndarray,
-    t: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    decay: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1: float, beta2: float, eps: float, decay: float
+) -> tuple[Array, Array, Array]:
     """Adam from weights that have shrunk."""
     return adam_step((1 - lr * decay) * w, g, m, v, t, lr, beta1, beta2, eps)
 
 
-def clip(gradients: list[np.ndarray], longest: float) -> list[np.ndarray]:
+def clip(gradients: list[Array], longest: float) -> list[Array]:
     """One length, one factor."""
     length = math.sqrt(sum(float((g * g).sum()) for g in gradients))
     factor = longest / length if length > longest else 1.0

@@ -127,11 +127,11 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("[other for other in order if other != id][:n]", "order[1 : n + 1]"),  # another row may be as near
     ],
     "l08_seed_models": [
-        ("self.out(self.hidden(self.embedding(x)))", "self.out(self.hidden(self.embedding(x)).relu())"),
+        ("import AutoRegressiveModel\n", "import WithReLU as AutoRegressiveModel\n"),
         ("    def fit(self", "    def train(self, mode=True):\n        return None\n\n    def fit(self"),
         ("                optimizer.zero_grad()\n", ""),
         ("for _ in range(num_epochs):", "for _ in range(1):"),
-        ("y.reshape(-1))", "x.reshape(-1))"),  # learns to repeat
+        (".transpose(1, 2), y)", ".transpose(1, 2), x)"),  # learns to repeat
         ("losses.append(loss.item())", "losses.append(loss.item() * x.shape[0])"),  # a sum over texts
         ("minillm.arange(vocab_size).reshape(-1, 1))[:, 0]", "minillm.arange(vocab_size).reshape(-1, 1))[:, 0].T"),
         ("[:, 0].numpy()", "[:, 0].log_softmax(-1).numpy()"),
@@ -177,6 +177,21 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)", "mask.sum(axis=1) - 1"),  # only for filling on the right
         ("mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)", "mask.argmax(axis=1)"),  # the first
         ("return h[np.arange(len(h)), places]", "return h[:, -1]"),
+    ],
+    "l16_label_to_words": [
+        ("logits - logits.max(axis=-1, keepdims=True)", "logits"),  # overflows
+        ("logits.max(axis=-1, keepdims=True)", "logits.max()"),  # what is far below the largest of all becomes 0
+        ("np.exp(shifted).sum(axis=-1, keepdims=True)", "np.exp(shifted).sum(axis=1, keepdims=True)"),
+        ("return np.where(counted, picked, 0).sum(axis=1)", "return picked.sum(axis=1)"),  # filling counts as word 0
+        ("return np.where(counted, picked, 0).sum(axis=1)", "return np.where(counted, picked, 0).mean(axis=1)"),
+        ("np.where(counted, targets, 0)", "np.zeros_like(targets)"),
+        ("joint = log_p + np.log(prior)", "joint = log_p + prior"),
+        ("joint = log_p + np.log(prior)", "joint = log_p - np.log(len(prior))"),  # all labels equally common
+        ("top[:, 0] + np.log(np.exp(joint - top).sum(axis=1))", "np.log(np.exp(joint).sum(axis=1))"),  # log 0
+        ("top = joint.max(axis=1, keepdims=True)", "top = np.full((len(joint), 1), joint.max())"),
+        ("np.log(np.exp(joint - top).sum(axis=1))", "np.log(np.exp(joint - top).mean(axis=1))"),
+        ("prior * np.exp(", "np.exp("),
+        ("- log_evidence(log_p, prior)[:, None]", "- log_p.max(axis=1, keepdims=True)"),
     ],
     "l11_gpt": [
         (".tril(s - t)", ".tril()"),  # new positions are taken for the first ones

@@ -153,6 +153,7 @@ BAD = [
     bad("finetune {home}/run --data {tmp}/ragged.csv", "ragged.csv:3"),
     bad("finetune {home}/run --data {tmp}/header.csv", "header.csv"),
     bad("finetune {home}/run --data {home}/topics.csv --text-column body", "body"),
+    bad("finetune {home}/run --data {tmp}/long-label.csv --task generate", "shorten"),
     bad("finetune {home}/run --data {home}/topics.csv --label-column topic", "topic"),
     bad("finetune {home}/run --data {home}/topics.csv --validation {tmp}/unknown-label.csv", "hot"),
     bad("finetune {home}/run --data {tmp}/bad.jsonl", "bad.jsonl:2"),
@@ -204,6 +205,7 @@ def corpus_of_bad_files(tmp_path: Path) -> Path:
     (tmp_path / "latin1.txt").write_bytes("caf\u00e9 ".encode("latin-1") * 500)
     (tmp_path / "latin1.csv").write_bytes("text,label\ncaf\u00e9,a\n".encode("latin-1"))
     (tmp_path / "short.txt").write_text("Only a few words.", encoding="utf-8")
+    table(tmp_path / "long-label.csv", [(text, label * 20) for text, label in labelled(120)])
     (tmp_path / "medium.txt").write_text(words(800, 1), encoding="utf-8")
     (tmp_path / "ragged.csv").write_text("text,label\nfine,a\nnot,so,fine\n", encoding="utf-8")
     (tmp_path / "header.csv").write_text("text,label\n", encoding="utf-8")
