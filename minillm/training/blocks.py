@@ -22,7 +22,10 @@ class Blocks:
     def __init__(self, parameters: Sequence[Any]) -> None:
         self.parameters = parameters
         shapes, dtype = [p.array.shape for p in parameters], parameters[0].array.dtype
-        self.weights = Block(shapes, dtype) if sys.platform == "win32" else SharedBlock(parameters)
+        try:
+            self.weights = Block(shapes, dtype) if sys.platform == "win32" else SharedBlock(parameters)
+        except OSError:  # a limit on the size of files holds for shared memory, too
+            self.weights = Block(shapes, dtype)
         self.gradients = Block(shapes, dtype)
         self._index = {id(p): i for i, p in enumerate(parameters)}
         self.gather()
