@@ -143,8 +143,10 @@ class Workers:
             process.close()
         self._processes = []
 
-    def gradients(self, batches: Sequence[Any], counts: Sequence[int], scale: float = 1.0) -> float:
+    def gradients(self, batches: Sequence[Any], counts: Sequence[int], scale: float = 1.0) -> float | Tensor:
         """Put the gradient of the mean loss over all predictions of some batches into ``.grad``; return that loss.
+
+        On a card it is returned as a tensor, for which nobody has waited.
 
         Args:
             batches: micro-batches, each split among the threads.
@@ -278,9 +280,13 @@ def _gradients(model: Any) -> list[np.ndarray | None]:
     return [None if p.grad is None else p.grad.array for p in in_order(model)]
 
 
-def share_of_gradients(model: Any, task: Any, worker: int, batches: Sequence[Any], step: Step) -> float:
-    """Add the gradients of a worker's share to ``.grad``; return its part in the mean loss of all predictions."""
-    mean, low = 0.0, step.low_precision()
+def share_of_gradients(model: Any, task: Any, worker: int, batches: Sequence[Any], step: Step) -> Any:
+    """Add the gradients of a worker's share to ``.grad``; return its part in the mean loss of all predictions.
+
+    That is a number, or a tensor on a card: nobody waits for it here.
+    """
+    mean: Any = 0.0
+    low = step.low_precision()
     device = next((p.device.type for p in model.parameters()), "cpu")
     # One region for all batches: weights are cast once a step.
     with lane(worker), autocast(device, low, enabled=low is not None):
@@ -290,5 +296,5 @@ def share_of_gradients(model: Any, task: Any, worker: int, batches: Sequence[Any
                 # Weighted by the number of predictions: the mean over all of them, not the mean of means.
                 loss = task.loss(model, batch) * (n / step.total)
                 (loss if step.scale == 1 else loss * step.scale).backward()
-                mean += loss.item()
+                mean = mean + (loss.item() if device == "cpu" else loss.detach())
     return mean

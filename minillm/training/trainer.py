@@ -21,7 +21,7 @@ from minillm.amp import GradScaler
 from minillm.autograd import AnomalyError, detect_anomaly
 from minillm.backend.random import Generator, default_generator, get_rng_state, set_rng_state
 from minillm.nn.utils import clip_grad_norm_, get_total_norm
-from minillm.ops import isfinite
+from minillm.ops import isfinite, stack
 from minillm.optim import AdamW
 from minillm.tensor import Tensor
 from minillm.training.checkpoints import Checkpoints, append, write_atomically
@@ -42,6 +42,14 @@ PROCESSES_PAY = 15.0
 
 class NonFiniteLoss(RuntimeError):
     """The loss, the gradient or a weight became NaN or infinite; what is saved is from before it."""
+
+
+def _numbers(loss: float | Tensor, norm: Tensor) -> tuple[float, float]:
+    """Return both as numbers; from a card they come together, since every look waits for it."""
+    if not isinstance(loss, Tensor):
+        return loss, norm.item()
+    found = stack([loss, norm.to(loss.dtype)]).tolist()
+    return found[0], found[1]
 
 
 class Trainer:
@@ -169,16 +177,16 @@ class Trainer:
             return math.nan, 0.0, 0
         with detect_anomaly() if config.anomaly else contextlib.nullcontext():
             try:
-                mean = self.workers.gradients(batches, counts, self.scaler.get_scale())
+                loss = self.workers.gradients(batches, counts, self.scaler.get_scale())
             except AnomalyError as error:
                 raise NonFiniteLoss(f"step {self.step + 1}: {error}") from None
         self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = float(
-            clip_grad_norm_(parameters, config.clip)
-            if config.clip and math.isfinite(mean)
-            else get_total_norm([p.grad for p in parameters if p.grad is not None])
-        )
+        if config.clip:
+            total_norm = clip_grad_norm_(parameters, config.clip)
+        else:
+            total_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        mean, norm = _numbers(loss, total_norm)
         too_large = self.scaler.overflowed(self.optimizer) and self.scaler.get_scale() > 1  # the scale, not the loss
         if not math.isfinite(mean) or not (math.isfinite(norm) or too_large):
             self._refuse_nonfinite(mean, norm)
