@@ -344,15 +344,15 @@ FAULTS = [
     Fault(
         "Adam's correction is one step late",
         "minillm/optim/adam.py",
-        "        size = lr * c / (1 - beta1**step)\n",
-        "        size = lr * c / (1 - beta1 ** (step + 1))\n",
+        "lr * c / (1 - betas[0] ** step)",
+        "lr * c / (1 - betas[0] ** (step + 1))",
         OPTIMIZERS,
     ),
     Fault(
         "Adam's eps stands inside the correction",
         "minillm/optim/adam.py",
-        "b += eps * c",
-        "b += eps",
+        "** step), eps * c",
+        "** step), eps",
         OPTIMIZERS,
     ),
     Fault(
@@ -471,7 +471,7 @@ FAULTS = [
     Fault(
         "accumulated batches are a mean of means",
         "minillm/training/parallel.py",
-        "task.loss(model, batch) * (n / total)",
+        "task.loss(model, batch) * (n / step.total)",
         "task.loss(model, batch) * (1 / len(batches))",
         f"{TRAINER} tests/training/test_parallel.py",
     ),
