@@ -62,13 +62,13 @@ def write_row(cells: Sequence[str], path: Path) -> None:
 
 
 def write_thumbnail(figure: Path, path: Path) -> None:
-    """Write a figure as a small picture, a few kilobytes: 360 points wide, in 48 colours."""
+    """Write a figure as a small picture, a few kilobytes: 360 points wide, in 256 colours."""
     from PIL import Image
 
     with Image.open(figure) as picture:
         size = (360, round(360 * picture.height / picture.width))
         small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    small.quantize(48).save(path, optimize=True)
+    small.quantize(256).save(path, optimize=True)  # why 256: with 48, thin lines of two colours became one colour
 
 
 def measure(lessons: Sequence[Lesson], *, fast: bool = False, write: bool = False) -> int:

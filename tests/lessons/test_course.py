@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from lessons import course
 from lessons.__main__ import main
@@ -18,6 +20,7 @@ from lessons.frame import Band, Options, Question, options
 from lessons.measure import verdict, write_row, write_thumbnail
 from lessons.notebook import cells, to_notebook
 from minillm.training import figure, save_figure
+from minillm.training.curves import COLOURS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLUTION = ROOT / "lessons/solutions/l01_counting.py"
@@ -238,11 +241,17 @@ def test_what_was_measured_goes_into_the_table(folder: Path) -> None:
 
 def test_a_figure_becomes_a_small_picture(folder: Path) -> None:
     fig, ax = figure()
-    ax.plot(range(100), [i * i % 7 for i in range(100)])
+    for i, colour in enumerate(COLOURS[:4]):
+        ax.errorbar(range(9), [i + j for j in range(9)], yerr=0.3, color=colour, capsize=2)
     save_figure(fig, folder / "x")
     write_thumbnail(folder / "x.png", folder / "small.png")
     picture = (folder / "small.png").read_bytes()
     assert picture[16:20] == (360).to_bytes(4, "big") and len(picture) < 25_000  # the width, as PNG writes it
+    with Image.open(folder / "small.png") as small:
+        found = np.asarray(small.convert("RGB"), dtype=int).reshape(-1, 3)
+    for colour in COLOURS[:4]:  # thin lines keep the colour that tells them apart
+        wanted = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)])
+        assert abs(found - wanted).max(axis=1).min() < 40, colour
 
 
 def test_the_fast_form_is_not_written_down(capsys: pytest.CaptureFixture) -> None:
