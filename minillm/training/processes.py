@@ -1,9 +1,8 @@
 """A share of the training in a process of its own.
 
 Between two calls of NumPy only one thread of a process runs Python, and a thread that wants its turn back sleeps until
-the other one's next call. Where arrays are small that costs more than the arithmetic: a step of a GPT 128 wide takes
-57 ms with two threads and 40 with two processes (two cores; ``tests/bench/NOTES.md``). The price is a second Python,
-about 60 MB, and half a second to start it.
+the other one's next call. Where arrays are small that costs up to a quarter of a step (``tests/bench/NOTES.md`` has
+what was measured, and how much it varies). The price is a second Python, about 60 MB for a small GPT.
 
 All processes see the same weights, which move into memory that they share, and each puts its gradients there. What
 they compute is what threads would compute, bit for bit.

@@ -37,7 +37,7 @@ from minillm.training.tasks import Task
 __all__ = ["NonFiniteLoss", "Trainer"]
 
 PROCESSES_PAY = 15.0
-"""Seconds left to train above which processes take over from threads: each takes about a second to start."""
+"""Seconds left to train above which processes take over from threads: a short run is not worth starting them."""
 
 
 class NonFiniteLoss(RuntimeError):
