@@ -216,7 +216,7 @@ class Tensor(TensorMethods, Variable):
         made = type(self).__new__(type(self))
         memo[id(self)] = made
         made.__dict__.update(
-            {k: v for k, v in self.__dict__.items() if k not in ("array", "grad", "_version", "_hooks")}
+            {k: v for k, v in self.__dict__.items() if k not in ("array", "grad", "_version", "_hooks", "_grad_place")}
         )
         made.array, made._version = self.array.copy(), [0]
         made.grad = None if self.grad is None else Tensor._wrap(self.grad.array.copy())

@@ -48,6 +48,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "ml_dtypes": {"backend"},
     "cupy": {"backend"},
     "cupyx": {"backend"},
+    "llvmlite": {"backend"},
+    "numba": {"backend"},
     "cuda": {"backend"},  # cuda.pathfinder, which comes with CuPy
     "matplotlib": {"training", "lessons"},
     "safetensors": {"serialization", "training", "lessons"},

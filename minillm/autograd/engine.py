@@ -93,7 +93,7 @@ def _run_backward(
             for i, dy in enumerate(dys):
                 if (id(node), i) in wanted:
                     found[wanted[id(node), i]] = dy
-        node.final = not retain_graph
+        node.final, node.fills = not retain_graph, wanted is None
         dxs = _call_backward(node, dys)
         saved = node._saved or ()
         for i, edge in enumerate(node.edges):
@@ -149,7 +149,12 @@ def _accumulate(leaf: Variable, dy: Array, fresh: bool) -> None:
             if changed is not None:
                 dy, fresh = changed.array, False
     if leaf.grad is None:
-        leaf.grad = wrap(dy if fresh else dy.copy())
+        place = leaf._grad_place
+        if place is None:
+            place = dy if fresh else dy.copy()
+        elif place is not dy:
+            place[...] = dy
+        leaf.grad = wrap(place)
     else:
         leaf.grad.array += dy
         leaf.grad._version[0] += 1

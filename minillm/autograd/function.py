@@ -33,6 +33,7 @@ class Variable:
     output_nr: int = 0
     _version: list[int]  # one cell shared by a tensor and its views; in-place ops count it up
     _hooks: list[Callable] | None = None
+    _grad_place: Array | None = None  # where the gradient of a leaf is to lie, if a trainer has a place for it
 
 
 _tensor_class: Any = Variable  # tensor.py puts Tensor here
@@ -62,9 +63,11 @@ class Context:
         edges: for each input, where its gradient goes: (Context, output number), (leaf, -1) or ``None``.
         final: in ``backward``, whether no other backward pass will come: an op may then write its result into an array
             that it saved, if it made that array itself and handed it to nobody.
+        fills: in ``backward``, whether gradients of leaves go to their ``.grad``.
     """
 
     final = False
+    fills = False
     kernel: Any = None  # the backend's own version of the op, if it made the result; see ``Backend.kernels``
 
     backend: Backend
@@ -102,6 +105,16 @@ class Context:
                     f"(version {cell[0]}, expected {version}). Change a clone(), or change it after backward()"
                 )
         return self._saved
+
+    def place(self, i: int) -> Array | None:
+        """Return the array that ``backward`` may write the gradient of input i into, if there is one.
+
+        Without it a large gradient would be written once where it is computed, and once more where it is to lie.
+        """
+        if not self.fills or self.edges[i] is None or self.edges[i][1] >= 0:
+            return None
+        leaf = self.edges[i][0]
+        return None if leaf.grad is not None or leaf._hooks else leaf._grad_place
 
     def name(self) -> str:
         """Return the name that errors and ``grad_fn`` show, such as ``MulBackward``."""

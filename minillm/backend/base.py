@@ -25,6 +25,7 @@ class Backend:
         xp: the array module, with NumPy's names.
         array_type: the class of its arrays; the backend of an array is looked up by it.
         device: the device as PyTorch names it.
+        compiles: whether there are compiled row kernels; see ``compiled``.
         kernels: faster versions of ops, by the name of the ``Function``: a class with the same ``forward`` and
             ``backward``. Its ``forward`` returns ``NotImplemented`` for what it cannot do, and the ``Function`` does
             it. Beside them, a few that optimizers and others ask for by name. Without any of them everything works,
@@ -34,6 +35,7 @@ class Backend:
     xp: Any
     array_type: type
     device: device
+    compiles = False
     kernels: dict[str, Any] = {}
 
     @property
@@ -63,6 +65,10 @@ class Backend:
     def memory_allocated(self) -> int:
         """Return the bytes held by arrays on this device, or 0 where the device does not count them."""
         return 0
+
+    def compiled(self, name: str, *arrays: Array) -> Any:
+        """Return the compiled version of a row kernel for these arrays, if there is one: see ``NumPyBackend``."""
+        return None
 
     def errstate(self) -> contextlib.AbstractContextManager:
         """Silence floating-point warnings: inf and NaN are answers here, as in PyTorch."""

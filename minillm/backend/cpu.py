@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +15,33 @@ from minillm.backend.device import device
 
 
 class NumPyBackend(Backend):
-    """Arrays in main memory, computed by NumPy: the reference for every other backend."""
+    """Arrays in main memory, computed by NumPy: the reference for every other backend.
+
+    Attributes:
+        compiled_from: elements from which compiled row kernels take over. For fewer, loading them does not pay.
+    """
+
+    compiled_from = 1 << 12
 
     def __init__(self) -> None:
         self.xp = np
         self.array_type = np.ndarray
         self.device = device("cpu")
+        self.compiles = os.environ.get("MINILLM_NUMBA") != "0" and importlib.util.find_spec("numba") is not None
         _keep_freed_memory()
+
+    def compiled(self, name: str, *arrays: Array) -> Any:
+        """Return a row kernel that Numba compiled, if the extra ``fast`` is installed and the arrays suit it.
+
+        They must be contiguous float32, the first of them large. ``MINILLM_NUMBA=0`` leaves everything to NumPy.
+        """
+        if not self.compiles or arrays[0].size < self.compiled_from:
+            return None
+        if not all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays):
+            return None
+        from minillm.backend import compiled  # late: importing Numba takes half a second
+
+        return getattr(compiled, name)
 
     def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int) -> Array:
         """Sum the rows of ``dy`` by id; see ``Backend.embedding_grad``."""

@@ -12,7 +12,7 @@ from minillm.backend import Array, threads
 from minillm.backend.device import is_floating
 from minillm.ops.common import one_dtype, unbroadcast
 from minillm.ops.embedding import dropout_noise
-from minillm.ops.rows import row_dot, row_max, row_sum, working
+from minillm.ops.rows import exp_rows, row_dot, subtract_multiply, working
 from minillm.ops.shape import reshape, unsqueeze
 from minillm.tensor import Tensor
 
@@ -75,14 +75,14 @@ class Attention(Function):
         def tile(i: int) -> None:
             part, a, b, end = ctx.tiles[i]
             e = Attention.scores(ctx, q, k, bias, ctx.tiles[i])
-            m = row_max(ctx.backend, e)
+            m, r = xp.empty((2, *e.shape[:-1], 1), dtype=e.dtype)
+            rows = e.reshape(-1, end)
+            exp_rows(ctx.backend, rows, rows, m.reshape(-1, 1), r.reshape(-1, 1))
             if bias is not None:
-                m = xp.where(m == -math.inf, 0, m)  # a query that may see no key
-            e -= m
-            xp.exp(e, out=e)
-            r = row_sum(ctx.backend, e.reshape(-1, end)).reshape(m.shape)
-            if bias is not None:
-                r = xp.where(r == 0, 1, r)
+                blind = m == -math.inf  # a query that may see no key
+                xp.copyto(m, 0, where=blind)
+                xp.copyto(r, 1, where=blind)
+                xp.copyto(e, 0, where=blind)
             xp.reciprocal(r, out=r)
             noise = saved[3 * i + 2]
             y_part = y[part, ..., a:b, :]
@@ -125,8 +125,9 @@ class Attention(Function):
             ds = matmul(dy_part, v[part, ..., :end, :].swapaxes(-1, -2))
             if noise is not None:
                 ds *= noise
-            ds -= row_dot(ctx.backend, dy_part, y[part, ..., a:b, :])
-            ds *= e
+            delta = row_dot(ctx.backend, dy_part, y[part, ..., a:b, :])
+            rows = ds.reshape(-1, end)
+            subtract_multiply(ctx.backend, rows, delta.reshape(-1, 1), e.reshape(-1, end), rows)
             if dbias is not None:
                 dbias[part, ..., a:b, :end] = ds
             matmul(ds, k[part, ..., :end, :], out=dq[part, ..., a:b, :])

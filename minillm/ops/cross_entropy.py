@@ -9,7 +9,7 @@ from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.backend.device import is_floating
 from minillm.ops.common import cast
-from minillm.ops.rows import in_tiles, row_dot, row_max, row_sum, working
+from minillm.ops.rows import exp_rows, in_tiles, row_dot, row_sum, working
 from minillm.ops.shape import movedim, reshape
 from minillm.tensor import Tensor
 
@@ -33,10 +33,7 @@ def _exponentials(ctx: Any, x: Array, keep: bool) -> tuple[Array | None, Array, 
     e = ctx.xp.empty_like(x) if keep else None
 
     def tile(part: slice) -> None:
-        m[part] = row_max(ctx.backend, x[part])
-        e_part = ctx.xp.subtract(x[part], m[part], out=None if e is None else e[part])
-        ctx.xp.exp(e_part, out=e_part)
-        z[part] = row_sum(ctx.backend, e_part)
+        exp_rows(ctx.backend, x[part], ctx.xp.empty_like(x[part]) if e is None else e[part], m[part], z[part])
 
     if x.size:
         in_tiles(ctx.backend, x.shape, tile)

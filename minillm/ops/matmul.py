@@ -180,7 +180,7 @@ class Linear(Function):
         needs_x, needs_w, needs_b = ctx.needs_input_grad
         dy = as_rows(dy, dy.shape[-1])  # (N, out)
         dx = ctx.backend.matmul(dy, w).reshape(ctx.x_shape) if needs_x else None
-        dw = ctx.backend.matmul(dy.T, x) if needs_w else None
+        dw = ctx.backend.matmul(dy.T, x, out=ctx.place(1)) if needs_w else None
         return dx, dw, column_sum(ctx.backend, working(dy)) if needs_b else None
 
 

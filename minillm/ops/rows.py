@@ -68,6 +68,28 @@ def as_rows(x: Array, width: int) -> Array:
     return x.reshape(x.size // width if width else math.prod(x.shape[:-1]), width)
 
 
+def exp_rows(backend: Backend, x: Array, e: Array, m: Array, z: Array) -> None:
+    """Fill ``e = exp(x - m)`` (N, C), the largest of every row ``m`` and the sums of e, ``z`` (N, 1); e may be x."""
+    fast = backend.compiled("exp_rows", x, e)
+    if fast is not None:
+        fast(x, e, m[:, 0], z[:, 0])
+        return
+    m[...] = row_max(backend, x)
+    backend.xp.subtract(x, m, out=e)
+    backend.xp.exp(e, out=e)
+    z[...] = row_sum(backend, e)
+
+
+def subtract_multiply(backend: Backend, x: Array, row: Array, y: Array, out: Array) -> None:
+    """Fill ``out = (x - row) y`` with x and y (N, C) and row (N, 1); out may be x."""
+    fast = backend.compiled("subtract_multiply", x, y, out)
+    if fast is not None:
+        fast(x, row[:, 0], y, out)
+        return
+    backend.xp.subtract(x, row, out=out)
+    out *= y
+
+
 def row_max(backend: Backend, x: Array) -> Array:
     """Return the largest of every row, (..., N, C) to (..., N, 1); C is at least 1 and ``x`` contiguous."""
     if backend.name != "cpu":

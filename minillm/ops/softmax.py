@@ -8,7 +8,7 @@ from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.backend.device import is_floating
 from minillm.ops.common import cast, normalize_dim
-from minillm.ops.rows import as_rows, in_tiles, row_dot, row_max, row_sum, working
+from minillm.ops.rows import as_rows, exp_rows, in_tiles, row_dot, row_max, row_sum, subtract_multiply, working
 from minillm.tensor import Tensor
 
 __all__ = ["log_softmax", "softmax"]
@@ -49,12 +49,11 @@ class Softmax(_AlongRows):
         ctx.axis = axis
         x_rows = Softmax.rows(ctx, x)
         y = ctx.xp.empty_like(x_rows)
+        m, z = ctx.xp.empty((2, len(y), 1), dtype=y.dtype)
 
         def tile(part: slice) -> None:
-            e = y[part]
-            ctx.xp.subtract(x_rows[part], row_max(ctx.backend, x_rows[part]), out=e)
-            ctx.xp.exp(e, out=e)
-            e /= row_sum(ctx.backend, e)
+            exp_rows(ctx.backend, x_rows[part], y[part], m[part], z[part])
+            y[part] /= z[part]
 
         if y.size:
             in_tiles(ctx.backend, y.shape, tile)
@@ -70,9 +69,8 @@ class Softmax(_AlongRows):
         dx = ctx.xp.empty_like(y_rows)
 
         def tile(part: slice) -> None:
-            d = dx[part]
-            ctx.xp.subtract(dy_rows[part], row_dot(ctx.backend, dy_rows[part], y_rows[part]), out=d)
-            d *= y_rows[part]
+            dot = row_dot(ctx.backend, dy_rows[part], y_rows[part])
+            subtract_multiply(ctx.backend, dy_rows[part], dot, y_rows[part], dx[part])
 
         in_tiles(ctx.backend, dx.shape, tile)
         return Softmax.shaped(ctx, dx, dy)

@@ -178,8 +178,16 @@ class Adam(Optimizer):
     def _update_arrays(self, arrays: Sequence[Array], step: int, group: dict[str, Any]) -> None:
         lr, decay, eps = float(group["lr"]), group["weight_decay"], group["eps"]
         beta1, beta2 = group["betas"]
-        xp = backend_of(arrays[0]).xp
+        backend = backend_of(arrays[0])
+        xp = backend.xp
         size, eps = _corrected(lr, eps, group["betas"], step)
+        fast = None if group["amsgrad"] else backend.compiled("adam", *arrays)
+        if fast is not None:
+            shrink, penalty = (1 - lr * decay, 0.0) if self._decoupled else (1.0, decay)
+            sign = -1.0 if group["maximize"] else 1.0
+            settings = (beta1, 1 - beta1, beta2, 1 - beta2, size, eps, shrink, penalty, sign)
+            fast(*(a.reshape(-1) for a in arrays), *map(arrays[0].dtype.type, settings))
+            return
         scratch: list[Array] = []
         for w, dw, m, v, *largest in tiles(*arrays):
             if not scratch or scratch[0].shape != w.shape:

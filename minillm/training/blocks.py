@@ -44,11 +44,13 @@ class Blocks:
             if p.array is not array:
                 array[...] = p.array
                 p.array = array
+        for p, place in zip(self.parameters, self.gradients.arrays, strict=True):
+            p._grad_place = place
 
     def leave(self) -> None:
         """Give the parameters memory of their own again."""
         for p in self.parameters:
-            p.array = p.array.copy()
+            p.array, p._grad_place = p.array.copy(), None
         if isinstance(self.weights, SharedBlock):
             self.weights.close()
 

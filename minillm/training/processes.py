@@ -183,6 +183,8 @@ def serve() -> None:
         own = SharedBlock(parameters, gradients)
         for p, array in zip(parameters, SharedBlock(parameters, weights).arrays, strict=True):
             p.array = array
+        for p, place in zip(parameters, own.arrays, strict=True):
+            p._grad_place = place
         connection.send("ready")
         while True:
             _share(connection, about["number"], model, task, parameters, own.arrays)
@@ -205,7 +207,7 @@ def _share(connection: Connection, number: int, model: Any, task: Any, parameter
         connection.send(error)
         return
     for p, g in zip(parameters, gradients, strict=True):
-        if p.grad is not None:
+        if p.grad is not None and p.grad.array is not g:  # a task that put another gradient there
             g[...] = p.grad.array
     end = f"#{number}"
     streams = {k: s.bit_generator.state for k, s in default_generator._streams.items() if k.endswith(end)}

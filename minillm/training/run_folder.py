@@ -8,6 +8,7 @@ second trainer out.
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from minillm.backend import get_backend
 from minillm.training.checkpoints import write_atomically
 from minillm.training.config import TrainingConfig
 from minillm.training.run_lock import LOCK, RunError, RunLock
@@ -223,6 +225,7 @@ def environment() -> dict[str, Any]:
         "minillm": minillm.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "numba": importlib.metadata.version("numba") if get_backend("cpu").compiles else None,
         "blas": f"{blas.get('name')} {blas.get('version')}",
         "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"),
         "platform": f"{sys.platform} {platform.machine()}",

@@ -63,6 +63,8 @@ class Entry:
 PEERS = {
     "minillm Trainer": Entry("ours", "ThroughTrainer", "minillm"),
     "minillm plain loop": Entry("ours", "PlainLoop", "minillm"),
+    "minillm Trainer, fast": Entry("ours", "CompiledTrainer", "numba"),
+    "minillm plain loop, fast": Entry("ours", "CompiledLoop", "numba"),
     "torch eager": Entry("with_torch", "Torch", "torch"),
     "torch.compile": Entry("with_torch", "TorchCompiled", "torch"),
     "JAX jit": Entry("with_jax", "Jax", "jax"),

@@ -1,7 +1,8 @@
-"""minillm: as a user writes the loop, and through the Trainer."""
+"""minillm: as a user writes the loop, and through the Trainer; with NumPy alone, and with the extra ``fast``."""
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -10,16 +11,21 @@ import numpy as np
 import minillm
 import minillm.nn.functional as F
 from lessons.l11_gpt import GPT
+from minillm.backend import get_backend
 from minillm.training import LanguageTask, Trainer, TrainingConfig
 from minillm.training.trainer import parameter_groups
 from tests.bench.peers import Batch
 from tests.bench.workloads import BETAS, CLIP, LR, WEIGHT_DECAY, Workload
 
 
-class PlainLoop:
+class CompiledLoop:
     """minillm as a user writes it: ``loss.backward(); optimizer.step()``."""
 
+    compiles = True
+
     def __init__(self, w: Workload, weights: dict[str, np.ndarray]) -> None:
+        get_backend("cpu").compiles = self.compiles
+        os.environ["MINILLM_NUMBA"] = str(int(self.compiles))  # for the processes that the Trainer starts
         self.model = GPT(w.config)
         self.model.load_state_dict({k: minillm.tensor(v) for k, v in weights.items()}, strict=False)
         self.model.train(True)
@@ -36,6 +42,12 @@ class PlainLoop:
         return loss.item()
 
 
+class PlainLoop(CompiledLoop):
+    """The same with NumPy alone."""
+
+    compiles = False
+
+
 class Given(LanguageTask):
     """Takes its batch from the benchmark."""
 
@@ -45,15 +57,17 @@ class Given(LanguageTask):
         return self.given
 
 
-class ThroughTrainer:
+class CompiledTrainer:
     """minillm's Trainer as in a run of more than some seconds: each worker in its own process, where that can be.
 
     Attributes:
         pids: of the other processes.
     """
 
+    loop: type[CompiledLoop] = CompiledLoop
+
     def __init__(self, w: Workload, weights: dict[str, np.ndarray]) -> None:
-        model = PlainLoop(w, weights).model
+        model = self.loop(w, weights).model
         nothing = np.zeros(2, dtype=np.int64)
         self.task = Given(nothing, nothing, 1, block_size=w.config.block_size, batch_size=w.batch_size)
         settings = TrainingConfig(
@@ -77,3 +91,9 @@ class ThroughTrainer:
     def close(self) -> None:
         """End its threads and processes."""
         self.running.__exit__(None, None, None)
+
+
+class ThroughTrainer(CompiledTrainer):
+    """The same with NumPy alone."""
+
+    loop = PlainLoop
