@@ -4,6 +4,9 @@ Each function is the twin of an expression in ``minillm/ops`` or ``minillm/optim
 formula, and computes whatever the twin does not: ``NumPyBackend.compiled`` hands a twin out for large float32 arrays
 that are contiguous, and the tests compare each with its expression. What they give is in ``tests/bench/NOTES.md``.
 
+Where a result may be written over an input, the rows of that input are copied first: for two arrays that overlap the
+compiler makes no vector code, since any number might then depend on the one before it.
+
 They release Python's lock, use one thread (the callers have threads of their own), and are compiled at their first use,
 which takes some seconds once; Numba keeps the result on disk.
 """
@@ -74,29 +77,32 @@ def _ordered(bits: Any) -> Any:
 
 @compiled
 def exp_rows(x: Any, e: Any, largest: Any, sums: Any) -> None:
-    """The twin of ``rows.exp_rows``: e = exp(x - m) for every row, its largest m, and the sum of e."""
-    bits, m = x.view(np.int32), largest.view(np.int32)
+    """The twin of ``rows.exp_rows``: e = exp(x - m) for every row, its largest m, and the sum of e; e may be x."""
+    row = np.empty(x.shape[1], np.float32)
+    bits, m = row.view(np.int32), largest.view(np.int32)
     for i in range(x.shape[0]):
-        top = _ordered(bits[i, 0])
-        for j in range(x.shape[1]):
+        row[:] = x[i]
+        top = _ordered(bits[0])
+        for j in range(row.size):
             # Of integers: the largest of float32 is not turned into vector code, which takes five times as long.
-            here = _ordered(bits[i, j])
+            here = _ordered(bits[j])
             top = here if here > top else top
         m[i] = _ordered(top)
-        total = ZERO
-        for j in range(x.shape[1]):
-            value = exp(x[i, j] - largest[i])
+        total, shift = ZERO, largest[i]
+        for j in range(row.size):
+            value = exp(row[j] - shift)
             e[i, j] = value
             total += value
         sums[i] = total
 
 
 @compiled
-def subtract_multiply(x: Any, rows: Any, y: Any, out: Any) -> None:
-    """The twin of ``rows.subtract_multiply``: out = (x - row) y, one number a row."""
+def subtract_multiply(x: Any, rows: Any, y: Any) -> None:
+    """The twin of ``rows.subtract_multiply``: x becomes (x - row) y, one number a row."""
     for i in range(x.shape[0]):
+        row = rows[i]
         for j in range(x.shape[1]):
-            out[i, j] = (x[i, j] - rows[i]) * y[i, j]
+            x[i, j] = (x[i, j] - row) * y[i, j]
 
 
 _GELU_A, _GELU_B = _f(math.sqrt(2 / math.pi)), _f(math.sqrt(2 / math.pi) * 0.044715)
@@ -142,16 +148,17 @@ _TOGETHER = 32  # rows that are summed before they join the others: the error gr
 def layer_norm_grad(dy: Any, h: Any, r: Any, w: Any, dx: Any, dw: Any) -> None:
     """The twin of a tile of ``LayerNorm.backward``; dw, the sum of dy h, begins as zeros. dx may be h."""
     width = dy.shape[1]
-    part = np.zeros(width, np.float32)
+    part, row = np.zeros(width, np.float32), np.empty(width, np.float32)
     for i in range(dy.shape[0]):
+        row[:] = h[i]
         sum_g, sum_gh = ZERO, ZERO
         for j in range(width):
             g = dy[i, j] * w[j]
             sum_g += g
-            sum_gh += g * h[i, j]
+            sum_gh += g * row[j]
         mean_g, mean_gh, scale = sum_g / _f(width), sum_gh / _f(width), r[i]
         for j in range(width):
-            d, own = dy[i, j], h[i, j]
+            d, own = dy[i, j], row[j]
             part[j] += d * own
             dx[i, j] = scale * (d * w[j] - mean_g - own * mean_gh)
         if i % _TOGETHER == _TOGETHER - 1 or i == dy.shape[0] - 1:

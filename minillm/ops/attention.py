@@ -127,7 +127,7 @@ class Attention(Function):
                 ds *= noise
             delta = row_dot(ctx.backend, dy_part, y[part, ..., a:b, :])
             rows = ds.reshape(-1, end)
-            subtract_multiply(ctx.backend, rows, delta.reshape(-1, 1), e.reshape(-1, end), rows)
+            subtract_multiply(ctx.backend, rows, delta.reshape(-1, 1), e.reshape(-1, end))
             if dbias is not None:
                 dbias[part, ..., a:b, :end] = ds
             matmul(ds, k[part, ..., :end, :], out=dq[part, ..., a:b, :])

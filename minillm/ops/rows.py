@@ -80,14 +80,14 @@ def exp_rows(backend: Backend, x: Array, e: Array, m: Array, z: Array) -> None:
     z[...] = row_sum(backend, e)
 
 
-def subtract_multiply(backend: Backend, x: Array, row: Array, y: Array, out: Array) -> None:
-    """Fill ``out = (x - row) y`` with x and y (N, C) and row (N, 1); out may be x."""
-    fast = backend.compiled("subtract_multiply", x, y, out)
+def subtract_multiply(backend: Backend, x: Array, row: Array, y: Array) -> None:
+    """Let x become ``(x - row) y``, with x and y (N, C) and row (N, 1)."""
+    fast = backend.compiled("subtract_multiply", x, y)
     if fast is not None:
-        fast(x, row[:, 0], y, out)
+        fast(x, row[:, 0], y)
         return
-    backend.xp.subtract(x, row, out=out)
-    out *= y
+    x -= row
+    x *= y
 
 
 def row_max(backend: Backend, x: Array) -> Array:

@@ -8,7 +8,7 @@ from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.backend.device import is_floating
 from minillm.ops.common import cast, normalize_dim
-from minillm.ops.rows import as_rows, exp_rows, in_tiles, row_dot, row_max, row_sum, subtract_multiply, working
+from minillm.ops.rows import as_rows, exp_rows, in_tiles, row_dot, row_max, row_sum, working
 from minillm.tensor import Tensor
 
 __all__ = ["log_softmax", "softmax"]
@@ -69,8 +69,9 @@ class Softmax(_AlongRows):
         dx = ctx.xp.empty_like(y_rows)
 
         def tile(part: slice) -> None:
-            dot = row_dot(ctx.backend, dy_rows[part], y_rows[part])
-            subtract_multiply(ctx.backend, dy_rows[part], dot, y_rows[part], dx[part])
+            d = dx[part]
+            ctx.xp.subtract(dy_rows[part], row_dot(ctx.backend, dy_rows[part], y_rows[part]), out=d)
+            d *= y_rows[part]
 
         in_tiles(ctx.backend, dx.shape, tile)
         return Softmax.shaped(ctx, dx, dy)

@@ -73,7 +73,7 @@ OPS: dict[str, tuple[Callable, Callable, set[str]]] = {
         lambda n, c: [(n, c), (c,), (c,)],
         {"layer_norm", "layer_norm_grad"},
     ),
-    "softmax": (lambda x: F.softmax(x, -1), lambda n, c: [(n, c)], {"exp_rows", "subtract_multiply"}),
+    "softmax": (lambda x: F.softmax(x, -1), lambda n, c: [(n, c)], {"exp_rows"}),
     "cross_entropy": (cross_entropy, lambda n, c: [(n, c)], {"exp_rows"}),
     "attention": (attention(False), lambda n, c: [(2, n, 4), (2, c, 4), (2, c, 3)], {"exp_rows", "subtract_multiply"}),
     "causal attention": (attention(True), lambda n, c: [(2, n, 8)] * 3, {"exp_rows", "subtract_multiply"}),
