@@ -70,7 +70,7 @@ def test_a_bare_install_brings_five_packages(setup_cfg: configparser.RawConfigPa
 
 
 def test_the_extras_are_these(setup_cfg: configparser.RawConfigParser) -> None:
-    expected = {"bench", "bf16", "compile", "dev", "gpu12", "gpu13", "oracle", "site", "test"}
+    expected = {"bench", "bf16", "compile", "dev", "fast", "gpu12", "gpu13", "oracle", "site", "test"}
     assert set(setup_cfg["options.extras_require"]) == expected
 
 
