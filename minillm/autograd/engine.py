@@ -156,7 +156,8 @@ def _accumulate(leaf: Variable, dy: Array, fresh: bool) -> None:
             place[...] = dy
         leaf.grad = wrap(place)
     else:
-        leaf.grad.array += dy
+        if leaf.grad.array is not dy:  # see Context.total
+            leaf.grad.array += dy
         leaf.grad._version[0] += 1
 
 

@@ -116,6 +116,18 @@ class Context:
         leaf = self.edges[i][0]
         return None if leaf.grad is not None or leaf._hooks else leaf._grad_place
 
+    def total(self, i: int) -> Array | None:
+        """Return the gradient that input i, a leaf, already has, if ``backward`` may add to it in place.
+
+        An op that does so returns that array. It pays where most of a gradient is zero.
+        """
+        if not self.fills or self.edges[i] is None or self.edges[i][1] >= 0:
+            return None
+        leaf = self.edges[i][0]
+        if leaf.grad is None or leaf._hooks or leaf.grad.array.dtype != leaf.array.dtype:
+            return None
+        return leaf.grad.array if leaf.grad.array.flags.c_contiguous else None
+
     def name(self) -> str:
         """Return the name that errors and ``grad_fn`` show, such as ``MulBackward``."""
         return self.function.__name__ + "Backward"

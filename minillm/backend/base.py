@@ -90,12 +90,14 @@ class Backend:
         """Add ``values`` to ``target[index]`` in place; repeated positions add up, always in the same order."""
         np.add.at(target, index, values)
 
-    def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int) -> Array:
+    def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int, total: Array | None = None) -> Array:
         """Sum the rows of ``dy`` that belong to the same id: ``dw[v] = sum over ids == v of dy``.
 
-        Shape: ids (N,), dy (N, C), result (num_embeddings, C).
+        With ``total`` they are added to it, and it is returned.
+
+        Shape: ids (N,), dy (N, C), total and result (num_embeddings, C).
         """
-        dw = self.xp.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype)
+        dw = self.xp.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype) if total is None else total
         self.scatter_add(dw, ids, dy)
         return dw
 

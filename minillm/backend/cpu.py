@@ -43,22 +43,23 @@ class NumPyBackend(Backend):
 
         return getattr(compiled, name)
 
-    def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int) -> Array:
+    def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int, total: Array | None = None) -> Array:
         """Sum the rows of ``dy`` by id; see ``Backend.embedding_grad``."""
         n = len(ids)
+        dw = np.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype) if total is None else total
         if n == 0 or not num_embeddings:
-            return np.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype)
+            return dw
         if num_embeddings <= 256 and n >= 256:
             # A product with one-hot rows is the fastest way for small tables: 0.6 ms against 1.2 for sorting
             # and 5.3 for np.add.at (2048 rows of 384, table of 65).
             one_hot = np.zeros((num_embeddings, n), dtype=dy.dtype)
             one_hot[ids, np.arange(n)] = 1
-            return one_hot @ dy
+            dw += one_hot @ dy
+            return dw
         order = np.argsort(ids, kind="stable")  # stable: equal ids keep their order, so the sum is deterministic
         sorted_ids = ids[order]
         starts = np.flatnonzero(np.concatenate(([True], sorted_ids[1:] != sorted_ids[:-1])))
-        dw = np.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype)
-        dw[sorted_ids[starts]] = np.add.reduceat(dy[order], starts, axis=0)
+        dw[sorted_ids[starts]] += np.add.reduceat(dy[order], starts, axis=0)
         return dw
 
 

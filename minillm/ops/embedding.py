@@ -26,7 +26,8 @@ class Embedding(Function):
     @staticmethod
     def backward(ctx: Any, dy: Array) -> tuple[None, Array]:
         (ids,) = ctx.saved_arrays
-        dw = ctx.backend.embedding_grad(ids.reshape(-1), dy.reshape(ids.size, dy.shape[-1]), ctx.rows)
+        total = ctx.total(1) if ctx.padding_idx is None else None  # a tied table has one, from its other use
+        dw = ctx.backend.embedding_grad(ids.reshape(-1), dy.reshape(ids.size, dy.shape[-1]), ctx.rows, total)
         if ctx.padding_idx is not None:
             dw[ctx.padding_idx] = 0
         return None, dw

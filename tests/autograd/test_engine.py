@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minillm
+import minillm.nn.functional as F
 from minillm import autograd
 from minillm.autograd import Function
 from minillm.testing.strategies import programs
@@ -415,3 +416,31 @@ def test_what_has_no_gradient_has_no_graph(name):
     assert not x.detach().requires_grad
     with minillm.no_grad():
         assert not (x * 2).requires_grad
+
+
+@pytest.mark.parametrize("rows", [7, 300])  # small tables are added up by a product
+@pytest.mark.parametrize("padding_idx", [None, 2])
+def test_a_table_that_is_used_twice_gets_both_gradients(rows, padding_idx):
+    rng = np.random.default_rng(0)
+    table, ids = rng.standard_normal((rows, 4)), minillm.tensor(rng.integers(0, rows, 400))
+
+    def loss(read, scored):
+        return F.linear(F.embedding(ids, read, padding_idx=padding_idx), scored).tanh().sum()
+
+    apart = [minillm.tensor(table, requires_grad=True) for _ in range(2)]
+    loss(*apart).backward()
+    expected = (apart[0].grad + apart[1].grad).numpy()
+    tied = minillm.tensor(table, requires_grad=True)
+    for times in (1, 2):
+        loss(tied, tied).backward()
+        np.testing.assert_allclose(tied.grad.numpy(), times * expected, rtol=1e-12, atol=1e-12)
+    (alone,) = minillm.autograd.grad(loss(tied, tied), tied)
+    np.testing.assert_allclose(alone.numpy(), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(tied.grad.numpy(), 2 * expected, rtol=1e-12, atol=1e-12)  # grad() left it alone
+
+
+def test_a_gradient_that_is_added_to_counts_a_version():
+    table = minillm.ones(3, 2, requires_grad=True)
+    for _ in range(2):
+        F.embedding(minillm.tensor([1, 1]), table).sum().backward()
+    assert table.grad.tolist() == [[0, 0], [4, 4], [0, 0]] and table.grad._version == [1]

@@ -85,6 +85,20 @@ def test_the_gradients_of_a_gpt_under_autocast(low: Any) -> None:
         assert error <= 2 * usual + 1e-6 * np.linalg.norm(b)
 
 
+def test_a_second_micro_batch_adds_to_the_gradient_inside_the_product() -> None:
+    x, w = (np.random.default_rng(0).standard_normal(shape).astype(np.float32) for shape in [(5, 3), (4, 3)])
+    with on_host() as library:
+        weight = minillm.tensor(w, device="cuda", requires_grad=True)
+        sums = []
+        for times in (1, 2):
+            F.linear(minillm.tensor(x, device="cuda"), weight).sum().backward()
+            found = weight.grad.array
+            np.testing.assert_allclose(found._array, times * np.tile(x.sum(axis=0), (4, 1)), rtol=1e-5, atol=1e-5)
+            sums.append(found)
+            assert library.log[-1]["beta"] == times - 1
+        assert sums[0] is sums[1]
+
+
 @pytest.mark.parametrize(("low", "tolerance"), [(None, 1e-5), (ml_dtypes.bfloat16, 3e-2), (np.float16, 5e-3)])
 def test_kernels_and_products_together(low: Any, tolerance: float) -> None:
     """All that a card would be given: the CUDA sources run on the CPU, products on the cuBLASLt in main memory."""

@@ -167,15 +167,14 @@ class CuPyBackend(Backend):
         values = xp.broadcast_to(values, positions.shape)
         self._segment_add(target.reshape(-1, 1), positions.ravel(), xp.ascontiguousarray(values).reshape(-1, 1))
 
-    def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int) -> Array:
+    def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int, total: Array | None = None) -> Array:
         """Sum the rows of ``dy`` by id; see ``Backend.embedding_grad``."""
         ids, kernel = ids.astype(self.xp.int64, copy=False), self.kernels.get("EmbeddingGrad")
-        if kernel is not None and dy.size:
+        dw = self.xp.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype) if total is None else total
+        if kernel is not None and dy.size and kernel.fits(dy, dw):
             order = self._order(ids)
-            dw = kernel.add_up(self, order, ids[order], dy, num_embeddings)
-            if dw is not NotImplemented:
-                return dw
-        dw = self.xp.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype)
+            kernel.add(self, order, ids[order], dy, dw)
+            return dw
         self._segment_add(dw, ids, self.xp.ascontiguousarray(dy))
         return dw
 

@@ -12,7 +12,10 @@ from minillm.backend.cuda.cublaslt import NotOffered
 
 
 class Linear:
-    """``y = x w^T + b``; ``dx = dy w``, ``dw = dy^T x``, ``db = 1^T dy``: each of them one product."""
+    """``y = x w^T + b``; ``dx = dy w``, ``dw = dy^T x``, ``db = 1^T dy``: each of them one product.
+
+    Where the weight has a gradient already, of another micro-batch or another use, the product is added to it.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Array, w: Array, b: Array | None) -> Array:
@@ -37,6 +40,16 @@ class Linear:
         needs_x, needs_w, needs_b = ctx.needs_input_grad
         dy = dy.reshape(math.prod(dy.shape[:-1]), dy.shape[-1])  # (N, out)
         dx = matmul(dy, w).reshape(ctx.x_shape) if needs_x else None
-        dw = matmul(dy.T, x) if needs_w else None
+        dw = Linear._gradient_of_weight(ctx, dy, x) if needs_w else None
         db = matmul(xp.ones(len(dy), dtype=dy.dtype), dy) if needs_b else None
         return dx, dw, db
+
+    @staticmethod
+    def _gradient_of_weight(ctx: Any, dy: Array, x: Array) -> Array:
+        total = ctx.total(1)
+        if total is not None and total.dtype == dy.dtype:
+            try:
+                return ctx.backend.gemm(dy.T, x, total, accumulate=True)
+            except NotOffered:
+                pass
+        return ctx.backend.matmul(dy.T, x)

@@ -1,4 +1,4 @@
-// The gradient of a table: dw[v] = sum of the rows of dy whose id is v.
+// The gradient of a table: the rows of dy whose id is v are added up, and the sum is added to dw[v].
 //
 // `sorted` holds the ids in ascending order and `order` the rows of dy that they stand for, so the rows of one id are a
 // run. A block belongs to a place in that order and to 32 V columns; only the one at the start of a run has work. Its
@@ -25,10 +25,10 @@ extern "C" __global__ void embedding_gradient(const T* dy, const long long* orde
     FOR_PACK(k) sums[warp][lane * V + k] = total[k];
     __syncthreads();
     if (warp || column >= width) return;
-    Pack<T> result;
+    Pack<T> result = load(dw + id * width + column);
     FOR_PACK(k) {
         for (int other = 1; other < WARPS; ++other) total[k] += sums[other][lane * V + k];
-        result[k] = T(total[k]);
+        result[k] = T(A(result[k]) + total[k]);
     }
     store(dw + id * width + column, result);
 }

@@ -14,16 +14,17 @@ class EmbeddingGrad:
     """``Backend.embedding_grad`` for floats."""
 
     @staticmethod
-    def add_up(backend: Any, order: Array, ids: Array, dy: Array, num_embeddings: int) -> Array:
-        """Return dw (num_embeddings, C) from ids (N,) in ascending order and the rows of dy (N, C) that they stand for.
+    def fits(dy: Array, dw: Array) -> bool:
+        """Tell whether the kernel can do it."""
+        return supported(dy) and dw.dtype == dy.dtype and dw.flags.c_contiguous
+
+    @staticmethod
+    def add(backend: Any, order: Array, ids: Array, dy: Array, dw: Array) -> None:
+        """Add to dw (V, C) the rows of dy (N, C), by ids (N,) in ascending order and the rows that they stand for.
 
         Equal ids stand in the order of their rows.
         """
-        if not supported(dy):
-            return NotImplemented
         dy, (n, width) = contiguous(dy), dy.shape
-        dw = backend.xp.zeros((num_embeddings, width), dtype=dy.dtype)
         V = pack(width, dy, dw)
         blocks = n * -(-width // (32 * V))
         backend.launch("embedding", "embedding_gradient", blocks, BLOCK, dy, order, ids, dw, n, width, T=dy.dtype, V=V)
-        return dw
