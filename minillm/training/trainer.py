@@ -103,6 +103,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self._best_state: dict[str, Tensor] | None = None
         self._stop_signal: int | None = None
+        self._ahead: tuple[int, list[Any]] | None = None  # micro-batches of the next step, already made
 
     # --- the loop ------------------------------------------------------------------------------------------------
     def fit(self) -> dict[str, Any]:
@@ -168,8 +169,7 @@ class Trainer:
         config = self.config
         self.model.train(True)
         self.optimizer.zero_grad()
-        first = self.step * config.accumulate
-        batches = [self.task.batch(first + i) for i in range(config.accumulate)]
+        batches = self._batches(self.step)
         counts = [self.task.count(batch) for batch in batches]
         total = sum(counts)
         if total == 0:
@@ -186,6 +186,8 @@ class Trainer:
             total_norm = clip_grad_norm_(parameters, config.clip)
         else:
             total_norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if isinstance(loss, Tensor):  # a card is at work: the next batches are made while it is
+            self._ahead = self.step + 1, self._batches(self.step + 1)
         mean, norm = _numbers(loss, total_norm)
         too_large = self.scaler.overflowed(self.optimizer) and self.scaler.get_scale() > 1  # the scale, not the loss
         if not math.isfinite(mean) or not (math.isfinite(norm) or too_large):
@@ -196,6 +198,13 @@ class Trainer:
             self.scaler.step(self.optimizer)
         self.scaler.update()
         return mean, norm, total
+
+    def _batches(self, step: int) -> list[Any]:
+        """Return the micro-batches of a step, which are a function of its number."""
+        if self._ahead is not None and self._ahead[0] == step:
+            return self._ahead[1]
+        n = self.config.accumulate
+        return [self.task.batch(step * n + i) for i in range(n)]
 
     def _lr_share(self) -> float:
         """Return the step size of this step as a share of ``config.lr``: a rise, then a line or a cosine."""

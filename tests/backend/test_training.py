@@ -71,6 +71,23 @@ def test_the_trainer_looks_once_a_step_at_the_loss_and_the_norm_together(transfe
         assert a == pytest.approx(b, rel=1e-9)
 
 
+def test_the_next_batch_is_made_before_the_card_is_waited_for(monkeypatch, transfers):
+    trained = Trainer(make("cuda"), task(), TrainingConfig(steps=3, accumulate=2, warmup_steps=1, workers=1, clip=None))
+    made, batch = [], trained.task.batch
+
+    def noted(number):
+        made.append((number, transfers["count"]))
+        return batch(number)
+
+    monkeypatch.setattr(trained.task, "batch", noted)
+    for _ in range(3):
+        transfers["count"] = 0
+        trained.train_step()
+        trained.step += 1
+    assert [number for number, _ in made] == [0, 1, 2, 3, 4, 5, 6, 7], "each one once, one step ahead"
+    assert {count for _, count in made[2:]} == {0}
+
+
 def test_the_same_tokens_are_generated():
     on_host, on_device = make("cpu"), make("cuda")
     prompts = [[1, 2, 3], [4]]

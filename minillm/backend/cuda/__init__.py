@@ -86,7 +86,11 @@ class CuPyBackend(Backend):
         self._segment_kernels: dict[str, Any] = {}
 
     def from_host(self, array: np.ndarray) -> Array:
-        """Copy a NumPy array to the GPU, and remember the range of integers."""
+        """Copy a NumPy array to the GPU, and remember the range of integers.
+
+        Nobody waits for it: CuPy copies the array into pinned memory of its own, from which the GPU takes it when it
+        comes to it.
+        """
         moved = self.xp.asarray(array)
         if array.dtype.kind in "iu" and array.size:
             key = id(moved)
