@@ -261,8 +261,9 @@ Measure
 -------
 
 Now the question of the lesson: how many letters should one look at? We count orders 1 to 7 on the training text and
-look at both texts, for three random splits, since one split may be lucky. (The best order is chosen on the held-out
-text itself, which flatters it a little; with seven to choose from, not much.) For comparison: what two compressors
+look at both texts, for three random splits, since one split may be lucky. (A *seed* is the number that a generator of
+random numbers starts from: the same seed, the same split. And the best order is chosen on the held-out text itself,
+which flatters it a little; with seven to choose from, not much.) For comparison: what two compressors
 need for the held-out text when they have read the training text before. (gzip remembers 32 kilobytes only; lzma all of
 it.)
 

@@ -5,9 +5,10 @@ From characters to tokens
 
 *What does a model read?*
 
-A network computes with numbers, so before it sees a text somebody has cut the text into pieces, *tokens*, and given
-every kind of piece a number, its *id*. This is decided before any learning, it cannot be changed afterwards, and a
-surprising share of what models get wrong (spelling, arithmetic, other languages) starts here.
+A neural network, the kind of model that this course builds up to, computes with numbers. So before it sees a text
+somebody has cut the text into pieces, *tokens*, and given every kind of piece a number, its *id*. This is decided
+before any learning, it cannot be changed afterwards, and a surprising share of what models get wrong (spelling,
+arithmetic, other languages) starts here.
 
 - You need: lesson 01
 - Time: 7 s and 110 MB on two cores
@@ -232,8 +233,8 @@ Who pays
 
 The merges were learned from English, so English is cheap. The same sentence in other languages needs more tokens for
 the same content, hence more time and more of the context; for Chinese not even whole characters have been merged.
-Numbers fall apart in arbitrary places, so arithmetic is harder than it must be. Lesson 24 trains one vocabulary for
-several languages.
+Numbers fall apart in arbitrary places, so arithmetic is harder than it must be. Models for many languages learn their
+merges from a mixture of them, so that no language pays for all.
 """
 
 # %%
@@ -262,10 +263,12 @@ no vocabulary of words is ever complete, and any list of merges catches the freq
 from, and on held-out text, for three splits. A merge brings less than the one before, and from about a thousand merges
 on the two texts part: the later merges spell words of the training text.
 
-One warning for all lessons to come. A *loss per token* says nothing as long as one does not know the tokens. The
-last lines judge the simplest model there is (each token has its frequency, no context) on the same text with two
-tokenizers: per token the subwords look worse, per byte they are far better. We report bits per *byte*, which nobody
-can improve by cutting differently.
+One warning for all lessons to come. What a model is to make small is called its *loss*; for a language model that is
+the cross-entropy of lesson 01. Often it is given in *nats*, with the natural logarithm (1 nat is 1.44 bits), or as
+*perplexity*, which is 2 to the power of the bits: among so many equally likely tokens the model hesitates. But a loss
+*per token* says nothing as long as one does not know the tokens. The last lines judge the simplest model there is (each
+token has its frequency, no context) on the same text with two tokenizers: per token the subwords look worse, per byte
+they are far better. We report bits per *byte*, which nobody can improve by cutting differently.
 """
 
 

@@ -133,8 +133,8 @@ r"""
 Step 4: the conditional probability of every token
 --------------------------------------------------
 
-One pass gives them all: row t of the logits belongs to the token after t. This function spells it out for a text; the
-trainer computes the same, and only its mean.
+One pass gives them all: row t of the logits (the scores before the softmax) belongs to the token after t. This
+function spells it out for a text; the trainer computes the same, and only its mean.
 """
 
 
@@ -171,7 +171,9 @@ Steps 5 to 7: train, judge, tune, save
 --------------------------------------
 
 ``Trainer`` does step 5: take a batch, compute the loss, go a step downhill, and now and then look at the validation
-text. Everything goes into one folder: settings, vocabulary, log, texts that the model wrote, checkpoints.
+text. Everything goes into one folder: settings, vocabulary, log, texts that the model wrote, and *checkpoints*, from
+which the run can go on. To write, the model draws from its 50 likeliest tokens at a temperature of 0.8 (lesson 11): a
+little more cautious than it is, so that what it has learned shows through.
 """
 
 
@@ -414,15 +416,7 @@ cannot: the best step sizes lie at the end of the range, so the range was too sm
 
 # %%
 if __name__ == "__main__":
-    held = np.array([[bits for _, bits in one["validation"]] for one in curves])
-    fig = draw(curves, {f"{order}-grams": ngram, "floor: the entropy of the grammar": floor}, searches)
-    alt = (
-        f"Two panels. Left: bits per byte over {steps} steps; validation falls from {held[:, 0].mean():.2f} to "
-        f"{held[:, -1].mean():.2f}, beside lines for {order}-grams at {ngram:.2f} and the floor at {floor:.2f}. Right: "
-        "bits per byte after a short run against the step size; the trials of the grid stand in three columns, the "
-        "random ones are spread between; the best of nine is "
-        f"{np.mean(best['grid']):.3f} for the grid and {np.mean(best['random']):.3f} for random, on average."
-    )
+    fig, alt = draw(curves, {f"{order}-grams": ngram, "floor: the entropy of the grammar": floor}, searches, best)
     numbers = {
         "training": curves[0]["training"],
         "validation": [one["validation"] for one in curves],

@@ -121,8 +121,20 @@ def curve(tokens: Tokens, shape: GPTConfig, steps: int, seed: int) -> dict[str, 
     return {"training": seen, "validation": held, "model": trainer.model}
 
 
-def draw(curves: list[dict[str, Any]], lines: dict[str, float], searches: list[dict[str, list[dict[str, Any]]]]) -> Any:
-    """Return the figure: training and validation with two lines to compare, beside all trials of the searches."""
+def draw(
+    curves: list[dict[str, Any]],
+    lines: dict[str, float],
+    searches: list[dict[str, list[dict[str, Any]]]],
+    best: dict[str, list[float]],
+) -> tuple[Any, str]:
+    """Return the figure and its alt text.
+
+    Args:
+        curves: what ``curve`` returned, for each seed.
+        lines: two losses to compare with, by name.
+        searches: what ``grid_and_random`` returned, for each seed.
+        best: the best loss of each search, by its way.
+    """
     fig, (left, right) = figure(10, 4.2, panels=2)
     first = curves[0]
     left.plot(*zip(*first["training"]), color=COLOURS[0], linewidth=1, alpha=0.6, label="training batches, one seed")
@@ -148,4 +160,11 @@ def draw(curves: list[dict[str, Any]], lines: dict[str, float], searches: list[d
     right.set_ylabel("bits per byte after a short run")
     right.set_title("A grid tries three step sizes, chance tries nine", loc="left", fontsize=11)
     right.legend(frameon=False, fontsize=9, loc="upper right")
-    return fig
+    beside = ", ".join(f"{name} at {value:.2f}" for name, value in lines.items())
+    alt = (
+        f"Two panels. Left: bits per byte over {at[-1]} steps; validation falls from {held[:, 0].mean():.2f} to "
+        f"{held[:, -1].mean():.2f}, beside lines for {beside}. Right: bits per byte after a short run against the step "
+        "size; the trials of the grid stand in three columns, the random ones are spread between; the best of nine is "
+        f"{np.mean(best['grid']):.3f} for the grid and {np.mean(best['random']):.3f} for random, on average."
+    )
+    return fig, alt
