@@ -283,7 +283,7 @@ split by split, which shows small differences that the spread of the splits hide
 Look at the pair on plain counts first (dashed). In the mean naive Bayes is ahead of logistic regression from 50 labels
 to 3,200, and the gap closes towards the end. That is the first half of Ng and Jordan's result: the method with the
 stronger assumption needs fewer labels. The second half, the crossing, we do not reach: 3,200 labels are fewer than
-there are words, each with eleven weights. On the smallest of their own data sets it did not come either.
+there are words, each with eleven weights. On some of their own data sets it did not come either.
 
 With weighted words all three losses are about level with naive Bayes, logistic regression mostly a little ahead: how a
 text becomes a point was worth as much as the choice of the method. Among the three there is no winner: they differ less
