@@ -29,8 +29,7 @@ import minillm
 from lessons.frame import Band, Question, ask, options
 from minillm import datasets
 from minillm.text import split_words
-from minillm.training import figure, save_figure
-from minillm.training.curves import COLOURS
+from minillm.training import save_figure
 
 QUESTION = "What structure is there if nobody tells us?"
 BAND = Band(
@@ -388,12 +387,10 @@ a topic. Neighbouring areas agree more often than any two do: the chart has coun
 """
 
 # %%
-TOPIC_COLOURS = [*COLOURS, "#882255", "#999933", "#777777", "#332288"]  # eleven topics; letters say the same
-
-# %%
 if __name__ == "__main__":
+    from lessons.parts.l06_figure import draw
+
     corpus, topics, spaces, given = first
-    short = ["tx" if name == "text" else name[:2] for name in corpus.labels]  # "testing" has the other "te"
     plane, x = spaces["plane"][0], spaces["tf-idf"][0]
     table = table_of(given, topics, areas)  # (areas, len(corpus.labels))
     vocabulary = vocabulary_of([text for text, _ in corpus.train])
@@ -407,23 +404,6 @@ if __name__ == "__main__":
     by_chance = (alike.sum() - areas) / (areas * (areas - 1))
     print(f"neighbouring areas with the same topic: {alike[beside].mean():.2f}; any two areas: {by_chance:.2f}")
 
-    fig, (left, right) = figure(11, 5, panels=2)
-    for topic, name in enumerate(corpus.labels):
-        chosen, colour = topics == topic, TOPIC_COLOURS[topic]
-        left.plot(*plane[chosen].T, ".", color=colour, markersize=3, alpha=0.6)
-        left.plot([], [], "o", color=colour, markersize=6, label=f"{short[topic]}  {name}")
-    left.set(xlabel="first component", ylabel="second component")
-    left.set_title("Two straight directions: arms and a crowd", loc="left", fontsize=11)
-    for cell, of in enumerate(table):
-        if of.sum():
-            up, across, most = *divmod(cell, side), int(of.argmax())
-            width = 1.0 + 1.6 * math.sqrt(of.sum() / table.sum(axis=1).max())
-            right.scatter(across, up, 900 * width**2 / side, color=TOPIC_COLOURS[most], linewidths=0)
-            right.text(across, up, short[most], ha="center", va="center", fontsize=7, color="white")
-    right.set(xlim=(-0.6, side - 0.4), ylim=(-0.6, side - 0.4), aspect="equal")
-    right.axis("off")
-    right.set_title(f"The map: {areas} areas, most frequent topic", loc="left", fontsize=11)
-    fig.legend(loc="outside right center", frameon=False, fontsize=9)
     own, chance, _ = np.mean(found["map"], axis=0)
     alt = (
         f"Two panels, the same {len(topics):,} texts, coloured by {len(corpus.labels)} topics. Left, on the first "
@@ -432,6 +412,7 @@ if __name__ == "__main__":
     )
     numbers = {"plane": plane.round(3).tolist(), "topics": topics.tolist(), "area": given.tolist(),
                "purity, chance, other files": found, "band": judged}  # fmt: skip
+    fig = draw(plane, table, topics, corpus.labels)
     print(*save_figure(fig, setting.out / "l06_unsupervised", numbers, alt), sep="\n")
 
 # %% [markdown]
