@@ -18,7 +18,7 @@ one. The town's grammar is known, and so is the least number of bits that any mo
 GPT looks like; ``GPT2`` are those of the smallest model that OpenAI published.
 
 - You need: lessons 01 (n-grams), 05 (training), 07 (softmax), 09 (words as vectors) and 10 (attention)
-- Time: 90 s and 250 MB on two cores
+- Time: 90 s and 150 MB on two cores
 - Corpus: ``microworld``, 600,000 characters of the toy town, as in lesson 09
 - Band: 0.25 to 0.36 bits per character (held-out text, the whole GPT, mean of three seeds)
 """
