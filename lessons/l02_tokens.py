@@ -263,7 +263,7 @@ no vocabulary of words is ever complete, and any list of merges catches the freq
 from, and on held-out text, for three splits. A merge brings less than the one before, and from about a thousand merges
 on the two texts part: the later merges spell words of the training text.
 
-One warning for all lessons to come. What a model is to make small is called its *loss*; for a language model that is
+One warning for all lessons to come. What training makes small is called the *loss*; for a language model that is
 the cross-entropy of lesson 01. Often it is given in *nats*, with the natural logarithm (1 nat is 1.44 bits), or as
 *perplexity*, which is 2 to the power of the bits: among so many equally likely tokens the model hesitates. But a loss
 *per token* says nothing as long as one does not know the tokens. The last lines judge the simplest model there is (each
