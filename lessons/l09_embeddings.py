@@ -12,7 +12,7 @@ vectors that are alike, and what is learned about one holds for its neighbours. 
 this course grew from says 128 or 256. We measure.
 
 - You need: lessons 01 (n-grams), 03 (gradients), 05 (Adam) and 06 (principal components)
-- Time: 30 s and 170 MB on two cores
+- Time: 40 s and 170 MB on two cores
 - Corpus: ``microworld``, texts from a toy town, whose entropy is known exactly
 - Band: 0.38 to 0.41 bits per character (held-out text, width 64, mean of three seeds)
 """

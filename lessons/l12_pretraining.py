@@ -18,7 +18,7 @@ Pretraining needs no labels: the next word of every text is known. Seven steps l
 Each is a function here, ``pretrain`` does all of them, and ``minillm pretrain`` calls it.
 
 - You need: lesson 02 (tokens), 05 (the optimizer and its step size), 11 (the GPT)
-- Time: 28 s and 160 MB on two cores
+- Time: 40 s and 160 MB on two cores
 - Corpus: ``microworld``, stories of a toy town, made by a grammar: how low the loss can get is known exactly
 - Band: 0.6 to 0.9 bits per byte (held-out text, mean of three seeds)
 """

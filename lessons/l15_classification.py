@@ -10,7 +10,7 @@ Here it gets a small head, both learn from a few labelled texts, and we count wh
 with random weights and a method that only counts words.
 
 - You need: lesson 11 (the GPT), lesson 12 (pretraining); accuracy is the share of texts that get the right label
-- Time: 60 s and 170 MB on two cores
+- Time: 70 s and 170 MB on two cores
 - Corpus: ``microworld`` to pretrain on, ``microworld-topics`` with labels: stories of a toy town, and what they are
   about, fruit, animals, tools ...
 - Band: 0.85 to 0.97 test accuracy (pretrained, 200 labels, mean of three seeds)
