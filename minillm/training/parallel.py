@@ -182,21 +182,26 @@ class Workers:
             self._stop_processes()
             return None
         means, gradients, lost = [0.0] * len(mine), [], []
-        error: BaseException | None = None
+        error: Exception | None = None
         try:
             for process, share in zip(self._processes, mine[1:], strict=True):
                 process.begin(share, step, self.models[0])
+        except Exception:  # a batch that cannot be sent; nothing was drawn for it here
+            self._stop_processes()
+            return None
+        try:
             with alone():
                 means[0] = share_of_gradients(self.models[0], self.task, 0, mine[0], step)
-        finally:
-            for process in self._processes:  # all of them, so that none has an answer left for the next step
-                try:
-                    means[process.number], found = process.result()
-                    gradients.append(found)
-                except (EOFError, ConnectionError):
-                    lost.append(process.number)
-                except Exception as raised:
-                    error = raised
+        except Exception as raised:  # Ctrl-C is none: it waits for nobody
+            error = raised
+        for process in self._processes:  # all of them, so that none has an answer left for the next step
+            try:
+                means[process.number], found = process.result()
+                gradients.append(found)
+            except (EOFError, ConnectionError):
+                lost.append(process.number)
+            except Exception as raised:
+                error = error or raised
         if error is not None:
             raise error
         if lost:

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
@@ -88,7 +88,8 @@ class Process:
         files = (theirs.fileno(), weights.file, self.gradients.file)
         command = [sys.executable, "-c", "from minillm.training.processes import serve; serve()", *map(str, files)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        self._process = subprocess.Popen(command, pass_fds=files, env=environment, stdin=subprocess.DEVNULL)
+        with _stops_blocked():
+            self._process = subprocess.Popen(command, pass_fds=files, env=environment, stdin=subprocess.DEVNULL)
         theirs.close()
         try:
             for kind in (Tensor, Parameter):  # which otherwise refuse to be pickled: not into files, but into this pipe
@@ -145,6 +146,20 @@ class Process:
         self.gradients.close()
 
 
+@contextlib.contextmanager
+def _stops_blocked() -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM wait. A process that is started here never sees them, not even while it starts.
+
+    Often they go to all processes of a program (from a terminal, from ``timeout``, from a cluster): the first process
+    decides, and ends the others.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _as_arguments(t: Tensor) -> Any:
     return _tensor, (type(t), t.array, t.requires_grad)
 
@@ -163,7 +178,6 @@ def _main_module() -> str | None:
 
 def serve() -> None:
     """Be the other process: read model and task, then compute gradients until the first process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one decides
     connection, weights, gradients = Connection(int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
     with contextlib.suppress(EOFError, ConnectionError), single_blas_thread(), alone():
         about = connection.recv()

@@ -476,6 +476,13 @@ FAULTS = [
         f"{TRAINER} tests/training/test_parallel.py",
     ),
     Fault(
+        "numbers that another process has drawn are drawn again",
+        "minillm/training/processes.py",
+        "default_generator.stream(name).bit_generator.state = state\n        return",
+        "default_generator.stream(name)\n        return",
+        "tests/training/test_processes.py",
+    ),
+    Fault(
         "vectors are decayed, too",
         "minillm/training/trainer.py",
         "if p.ndim >= 2]",

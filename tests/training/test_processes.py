@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -43,6 +44,13 @@ def make_trainer(workers: int = 2, dropout: float = 0.0, steps: int = 6, folder=
 
 def fail(model, batch):
     raise ZeroDivisionError("a loss that cannot be")
+
+
+def stop_in(first, model, batch):
+    """The second Ctrl-C, in the process with that number; others have much to do."""
+    if os.getpid() == first:
+        raise KeyboardInterrupt
+    time.sleep(200)
 
 
 def wait_until_ready(trainer: Trainer) -> None:
@@ -133,6 +141,29 @@ def test_what_cannot_be_sent_is_trained_by_threads():
         trainer.workers.start_processes()
         assert not trainer.workers._processes
         assert np.isfinite(trainer.train_step()[0])
+
+
+def test_a_batch_that_cannot_be_sent_is_trained_on_by_threads():
+    class Numbers(np.ndarray):  # a class without a name that another process could import
+        pass
+
+    whole = train(make_trainer(3, dropout=0.3), 4, processes=False)
+    trainer = make_trainer(3, dropout=0.3)
+    batch = trainer.task.batch
+
+    def spoil(step):
+        trainer.task.batch = lambda n: tuple(a.view(Numbers) for a in batch(n))
+
+    assert_equal(train(trainer, 4, processes=True, between=spoil), whole)
+
+
+def test_ctrl_c_does_not_wait_for_the_share_of_another_process():
+    trainer = make_trainer(loss=partial(stop_in, os.getpid()))
+    with pytest.raises(KeyboardInterrupt):
+        began = time.monotonic()
+        train(trainer, 1, processes=True)
+    assert time.monotonic() - began < 50
+    assert not trainer.workers._processes
 
 
 def test_a_long_run_uses_processes_and_a_short_one_does_not(monkeypatch):
