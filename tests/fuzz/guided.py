@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 
 
 def main() -> None:
@@ -13,7 +14,7 @@ def main() -> None:
     readers = ["minillm.serialization", "minillm.text", "minillm.datasets", "minillm.training", "lessons.l11_gpt"]
     with atheris.instrument_imports(include=readers):
         from tests.fuzz.mutation import mutate
-        from tests.fuzz.targets import TARGETS, seeds
+        from tests.fuzz.targets import SLOW, TARGETS, seeds
 
     name = sys.argv.pop(1)
     begin = seeds(name)
@@ -23,7 +24,13 @@ def main() -> None:
         rng = random.Random(seed)
         return atheris.Mutate(data, max_size) if rng.random() < 0.5 else mutate(data, begin, rng)[:max_size]
 
-    atheris.Setup(sys.argv, TARGETS[name], custom_mutator=change)
+    def attempt(data: bytes) -> None:
+        began = time.process_time()
+        TARGETS[name](data)
+        spent = time.process_time() - began
+        assert spent <= SLOW, f"took {spent:.1f} s"
+
+    atheris.Setup(sys.argv, attempt, custom_mutator=change)
     atheris.Fuzz()
 
 

@@ -25,6 +25,9 @@ from minillm.text import ByteBPETokenizer, CharTokenizer, Tokenizer, WordTokeniz
 from minillm.training import ConfigError, TrainingConfig, read_config
 from tests import hostile_safetensors
 
+SLOW = 5.0
+"""Seconds of processor time above which a file is a finding, whatever comes of it."""
+
 
 def memory() -> str | None:
     """A folder in memory, where there is one: a busy disk would decide the speed."""
