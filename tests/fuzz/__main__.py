@@ -68,7 +68,7 @@ def fuzz_with_atheris(target: str, seconds: float, seed: int) -> tuple[int, list
             (corpus / str(i)).write_bytes(data)
         flags = [f"-max_total_time={max(1, int(seconds))}", f"-seed={seed + 1}", "-print_final_stats=1"]
         # why 300: for what never ends. This clock runs on where a process is held up; ``SLOW`` is of the processor.
-        flags += [f"-artifact_prefix={folder}/finding-", "-max_len=20000", "-timeout=300"]
+        flags += [f"-artifact_prefix={folder}/finding-", "-max_len=20000", "-timeout=300", "-report_slow_units=300"]
         run = [sys.executable, "-m", "tests.fuzz.guided", target, *flags, str(corpus)]
         environment = {**os.environ, "FUZZ_FOLDER": str(work)}  # that process never cleans up
         done = subprocess.run(run, capture_output=True, encoding="utf-8", errors="replace", env=environment)
