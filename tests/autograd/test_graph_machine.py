@@ -112,7 +112,7 @@ OPS: dict[str, tuple[Callable[..., Any], Callable[..., np.ndarray], list[Way]]] 
     "matmul": (lambda t, a, b: a @ b, lambda a, b: a @ b, [lambda d, a, b, y: d @ b.T, lambda d, a, b, y: a.T @ d]),
     "tanh": (lambda t, a: t.tanh(a), np.tanh, [lambda d, a, y: d * (1 - y * y)]),
     "sin": (lambda t, a: t.sin(a), np.sin, [lambda d, a, y: d * np.cos(a)]),
-    "sum": (lambda t, a: a.sum(0), lambda a: np.asarray(a.sum(0)), [lambda d, a, y: np.broadcast_to(d, a.shape)]),
+    "sum": (lambda t, a: a.sum(0), lambda a: a.sum(0), [lambda d, a, y: np.broadcast_to(d, a.shape)]),
     "flip": (lambda t, a: a.flip(0), lambda a: a[::-1].copy(), [lambda d, a, y: d[::-1]]),
     "transpose": (lambda t, a: a.transpose(0, -1), lambda a: a.swapaxes(0, -1), [lambda d, a, y: d.swapaxes(0, -1)]),
 }
@@ -158,7 +158,7 @@ class AnyGraph(RuleBasedStateMachine):
         if len(inputs) < len(ways):
             return
         nodes = [node for node, _ in inputs]
-        value = compute(*(node.value for node in nodes))
+        value = np.asarray(compute(*(node.value for node in nodes)))  # NumPy's numbers cannot be changed in place
         if np.abs(value).max() > 100:
             return  # where numbers end is not what is tried here
         y = self.naive.add(Node(value, self.recording and any(node.learns for node in nodes)))
@@ -255,3 +255,16 @@ class AnyGraph(RuleBasedStateMachine):
 
 
 TestAnyGraph = AnyGraph.TestCase
+
+
+def test_what_is_detached_from_a_number_shares_its_memory() -> None:
+    state = AnyGraph()
+    state.begin([np.ones(2)] * 3, [])
+    try:
+        state.combine([("sum", 0, 0), ("add", 0, 0)])
+        state.detach(0)
+        state.change(0, by=-1.0)
+        state.all_agree()
+        assert state.tensors[-2][0].value == 3 and state.tensors[-2][0].edges
+    finally:
+        state.teardown()
