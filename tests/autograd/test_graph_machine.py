@@ -40,6 +40,7 @@ class Node:
         edges: the tensors that its gradient goes on to, with the way there; none for a leaf.
         kept: copies of the arrays that the way back reads, beside those arrays themselves.
         freed: whether a backward pass has been here that kept nothing.
+        depth: how many calls it is away from where values were given.
     """
 
     value: np.ndarray
@@ -48,6 +49,7 @@ class Node:
     kept: list[tuple[np.ndarray, int]] = field(default_factory=list)
     freed: bool = False
     grad: np.ndarray | None = None
+    depth: int = 0
 
 
 class Graph:
@@ -159,9 +161,10 @@ class AnyGraph(RuleBasedStateMachine):
             return
         nodes = [node for node, _ in inputs]
         value = np.asarray(compute(*(node.value for node in nodes)))  # NumPy's numbers cannot be changed in place
-        if np.abs(value).max() > 100:
-            return  # where numbers end is not what is tried here
-        y = self.naive.add(Node(value, self.recording and any(node.learns for node in nodes)))
+        depth = 1 + max(node.depth for node in nodes)
+        if np.abs(value).max() > 100 or depth > 12:
+            return  # where numbers end, and how rounding errors grow, is not what is tried here
+        y = self.naive.add(Node(value, self.recording and any(node.learns for node in nodes), depth=depth))
         named = {"y": value, **dict(zip("ab", (node.value for node in nodes)))}
         copies = [node.value.copy() for node in nodes] + [value.copy()]
         for i, node in enumerate(nodes):
@@ -180,7 +183,7 @@ class AnyGraph(RuleBasedStateMachine):
     def detach(self, place: int) -> None:
         """The same memory, and a leaf that does not learn."""
         node, tensors = self.tensors[-1 - place % len(self.tensors)]
-        self.tensors.append((self.naive.add(Node(node.value, False)), [t.detach() for t in tensors]))
+        self.tensors.append((self.naive.add(Node(node.value, False, depth=node.depth)), [t.detach() for t in tensors]))
 
     @rule(place=PLACES, retain=st.booleans(), data=st.data())
     def backward(self, place: int, retain: bool, data: st.DataObject) -> None:
@@ -242,7 +245,7 @@ class AnyGraph(RuleBasedStateMachine):
     def all_agree(self) -> None:
         for node, tensors in self.tensors:
             for tensor in tensors:
-                np.testing.assert_allclose(tensor.detach().numpy(), node.value, rtol=1e-12, atol=1e-12)
+                np.testing.assert_allclose(tensor.detach().numpy(), node.value, rtol=1e-9, atol=1e-9)
                 assert tensor.requires_grad == node.learns and tensor.is_leaf == (not node.edges)
                 if tensor.is_leaf:
                     assert (tensor.grad is None) == (node.grad is None)
