@@ -6,6 +6,8 @@ import argparse
 import ast
 import errno
 import importlib
+import importlib.machinery
+import importlib.util
 import json
 import os
 import re
@@ -122,9 +124,10 @@ def note_progress(lesson: Lesson, path: Path) -> None:
 # --- checking an answer ----------------------------------------------------------------------------------------------
 def load_answer(path: Path) -> types.ModuleType:
     """Run a file of answers and return it as a module; nothing is cached, so the file is always the one on the disk."""
-    module = types.ModuleType(f"answer_{path.stem}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses look their module up
+    name = f"answer_{path.stem}"
+    spec = importlib.util.spec_from_loader(name, importlib.machinery.SourceFileLoader(name, str(path)))
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]  # with a spec, which Python 3.15 asks for
+    sys.modules[name] = module  # dataclasses look their module up
     exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
     return module
 
