@@ -202,6 +202,8 @@ class AnyGraph(RuleBasedStateMachine):
             for leaf, tensors in self.tensors:
                 for t in (leaf, *tensors):
                     t.grad = None
+            if not self.tensors:  # all leaves had been forgotten
+                self.create(np.ones(2), True)
 
     @rule(place=PLACES, to_none=st.booleans())
     def zero_grad(self, place: int, to_none: bool) -> None:
