@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
 import os
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -39,9 +41,13 @@ class NumPyBackend(Backend):
             return None
         if not all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays):
             return None
-        from minillm.backend import compiled  # late: importing Numba takes half a second
-
-        return getattr(compiled, name)
+        try:
+            kernels = importlib.import_module("minillm.backend.compiled")  # late: importing Numba takes half a second
+        except ImportError as error:  # a Numba that does not know this NumPy yet, for example
+            self.compiles = False
+            warnings.warn(f"Numba is installed but cannot be used, NumPy computes alone: {error}", stacklevel=2)
+            return None
+        return getattr(kernels, name)
 
     def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int, total: Array | None = None) -> Array:
         """Sum the rows of ``dy`` by id; see ``Backend.embedding_grad``."""

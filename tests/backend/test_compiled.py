@@ -214,6 +214,16 @@ def test_the_op_table_holds(case):
             np.testing.assert_allclose(fast, plain, rtol=1e-5, atol=1e-5)
 
 
+def test_a_numba_that_cannot_be_imported_is_said_once_and_done_without(monkeypatch):
+    rows = np.ones((4, 6), np.float32)
+    with kernels(True):
+        monkeypatch.setitem(sys.modules, "minillm.backend.compiled", None)
+        with pytest.warns(UserWarning, match="NumPy computes alone"):
+            assert CPU.compiled("exp_rows", rows, rows) is None
+        assert CPU.compiled("exp_rows", rows, rows) is None
+        assert F.softmax(minillm.ones(4, 6), -1).sum().item() == pytest.approx(4)
+
+
 @pytest.mark.parametrize(("value", "loaded"), [("0", False), ("", True)])
 def test_numba_is_loaded_where_it_is_wanted_and_late(value, loaded):
     program = (
