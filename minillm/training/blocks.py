@@ -28,6 +28,8 @@ class Blocks:
             self.weights = Block(shapes, dtype)
         self.gradients = Block(shapes, dtype)
         self._index = {id(p): i for i, p in enumerate(parameters)}
+        for p, place in zip(parameters, self.gradients.arrays, strict=True):
+            p._grad_place = place
         self.gather()
 
     @classmethod
@@ -44,8 +46,6 @@ class Blocks:
             if p.array is not array:
                 array[...] = p.array
                 p.array = array
-        for p, place in zip(self.parameters, self.gradients.arrays, strict=True):
-            p._grad_place = place
 
     def leave(self) -> None:
         """Give the parameters memory of their own again."""
