@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -151,13 +152,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = _run(arguments)
             if sys.stdout is not None:  # closed before the program began
                 sys.stdout.flush()
+        _leave_threads(status)
         return status
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt as stop:
         print("minillm: stopped", file=sys.stderr)
-        return getattr(stop, "status", 130)
+        status = getattr(stop, "status", 130)
+        _leave_threads(status)
+        return status
+
+
+def _leave_threads(status: int) -> None:
+    """End the process where a second Ctrl-C left a thread at its share of a step: Python would wait for it."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("minillm-worker"):
+            thread.join(0.1)  # one without work ends by itself
+            if thread.is_alive():
+                sys.stderr.flush()
+                os._exit(status)
 
 
 def _run(arguments: argparse.Namespace) -> int:

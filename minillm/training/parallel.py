@@ -14,7 +14,7 @@ import copy
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ from minillm.training.blocks import Blocks
 from minillm.training.processes import Process, SharedBlock, in_order
 
 __all__ = ["Workers", "default_workers", "share_of_gradients", "split_rows"]
+
+THREAD_NAMES = "minillm-worker"
 
 
 def default_workers() -> int:
@@ -107,20 +109,25 @@ class Workers:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Inside, the threads live."""
+        """Inside, the threads live; after Ctrl-C, until each has finished what it is at."""
         if len(self.models) == 1 or self._pool is not None:
             yield
             return
-        with ThreadPoolExecutor(len(self.models) - 1, "minillm") as self._pool:
-            self.blocks = Blocks.of(self.models[0])
-            try:
-                yield
-            finally:
-                self._pool = None
-                self._stop_processes()
-                if self.blocks is not None:
-                    self.blocks.leave()
-                    self.blocks = None
+        self._pool = ThreadPoolExecutor(len(self.models) - 1, THREAD_NAMES)
+        self.blocks = Blocks.of(self.models[0])
+        patient = True
+        try:
+            yield
+        except KeyboardInterrupt:
+            patient = False
+            raise
+        finally:
+            self._pool.shutdown(wait=patient, cancel_futures=True)
+            self._pool = None
+            self._stop_processes()
+            if self.blocks is not None:
+                self.blocks.leave()
+                self.blocks = None
 
     def start_processes(self) -> None:
         """Let processes take the place of the threads, as soon as they have started; the results stay the same.
@@ -227,8 +234,10 @@ class Workers:
         waiting = [self._pool.submit(run, item) for item in items[1:]]
         try:
             first = [run(item) for item in items[:1]]
-        finally:
-            done = [w.exception() for w in waiting]  # nobody works on when this returns
+        except Exception:  # nobody works on when this returns, but for Ctrl-C, which waits for nobody
+            wait(waiting)
+            raise
+        done = [w.exception() for w in waiting]
         for error in done:
             if error is not None:
                 raise error

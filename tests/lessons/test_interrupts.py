@@ -116,12 +116,44 @@ def slow(self, number):
 LanguageTask.batch = slow
 sys.exit(main(sys.argv[1:]))
 """
+# The share of the thread that trains along takes long; this thread's own is done, or takes long, too.
+SLOW_THREADS = """
+import pathlib, sys, threading, time
+from lessons.__main__ import main
+from minillm.training import LanguageTask, trainer
+
+trainer.default_workers = lambda: 2  # also on one core
+loss, steps = LanguageTask.loss, []
+
+def slow(self, model, batch):
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread:
+        steps.append(1)
+    if len(steps) >= 7 and OWN in (main_thread, None):
+        pathlib.Path("slow").touch()
+        time.sleep(300)
+    return loss(self, model, batch)
+
+LanguageTask.loss = slow
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @POSIX
-def test_a_second_ctrl_c_quits_at_once_and_keeps_the_older_checkpoint(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(SLOW, id="while a batch is made"),
+        pytest.param(SLOW_THREADS.replace("OWN", "False"), id="in another thread"),
+        pytest.param(SLOW_THREADS.replace("OWN", "None"), id="in all threads"),
+    ],
+)
+def test_a_second_ctrl_c_quits_at_once_and_keeps_the_older_checkpoint(
+    home: Path, tmp_path: Path, program: str
+) -> None:
     run = tmp_path / "run"
-    process = pretraining(home, run, code=SLOW)
+    (home / "slow").unlink(missing_ok=True)
+    process = pretraining(home, run, code=program)
     wait_until(process, lambda: (home / "slow").exists())
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
