@@ -71,7 +71,6 @@ __all__ = [
     "backends",
     "baddbmm",
     "bernoulli",
-    "bfloat16",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "bincount",
@@ -333,6 +332,7 @@ def is_tensor(obj: Any) -> Any:
     return isinstance(obj, Tensor)
 
 
+# Not in __all__: "from minillm import *" must work where ml_dtypes, which has the type, is not installed.
 def __getattr__(name: str) -> Any:
     if name == "bfloat16":
         return _bfloat16()

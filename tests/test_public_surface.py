@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What a small PyTorch program may use, by the module that has it in PyTorch.
 NAMES = {
     "minillm": """
-        Generator Tensor arange as_tensor bfloat16 bool cuda device double enable_grad eye float float16 float32 float64
+        Generator Tensor arange as_tensor bool cuda device double enable_grad eye float float16 float32 float64
         from_numpy full full_like get_default_dtype get_rng_state half inference_mode int32 int64 is_grad_enabled
         is_tensor linspace load long manual_seed multinomial no_grad ones ones_like rand rand_like randint randn
         randn_like randperm save set_default_dtype set_grad_enabled set_rng_state tensor zeros zeros_like
@@ -98,6 +98,29 @@ def test_everything_public_is_documented(path: str) -> None:
 def test_pytorch_names_exist(path: str) -> None:
     module = pkgutil.resolve_name(path)
     assert [name for name in NAMES[path].split() if not hasattr(module, name)] == []
+
+
+def test_bfloat16_exists_where_ml_dtypes_does() -> None:
+    pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
+    assert minillm.bfloat16.itemsize == 2
+
+
+def test_without_optional_packages_all_names_can_be_imported() -> None:
+    program = """
+import sys
+for name in ("ml_dtypes", "numba", "torch", "cupy", "safetensors", "matplotlib", "tqdm"):
+    sys.modules[name] = None  # importing it fails
+from minillm import *
+import minillm
+assert tensor([1.0]).dtype == minillm.float32
+try:
+    minillm.bfloat16
+except RuntimeError as error:
+    assert "pip install ml_dtypes" in str(error)
+else:
+    raise SystemExit("there is no bfloat16 without ml_dtypes")
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, cwd=ROOT)
 
 
 def test_pytorch_methods_exist() -> None:

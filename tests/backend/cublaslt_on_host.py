@@ -12,9 +12,12 @@ import itertools
 from typing import Any
 
 import numpy as np
+import pytest
 
 from minillm.backend.cuda.cublaslt import _SIGNATURES
 from minillm.backend.device import bfloat16
+
+pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
 
 OK, INVALID, NOT_SUPPORTED = 0, 7, 15
 # Attribute: bytes.
