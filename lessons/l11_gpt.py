@@ -307,7 +307,7 @@ class Cache:
         mean = np.full(C, 1 / C, dtype=p["tokens.weight"].dtype)
 
         def linear(name: str, x: np.ndarray) -> np.ndarray:
-            y = x @ p[name + ".weight"].T
+            y = (p[name + ".weight"] @ x.T).T  # for few rows BLAS is up to a third faster this way round
             return y + p[name + ".bias"] if c.bias else y
 
         def norm(name: str, x: np.ndarray) -> np.ndarray:

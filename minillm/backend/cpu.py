@@ -14,6 +14,7 @@ import numpy as np
 
 from minillm.backend.base import Array, Backend
 from minillm.backend.device import device
+from minillm.backend.threads import let_blas_sleep
 
 
 class NumPyBackend(Backend):
@@ -31,6 +32,7 @@ class NumPyBackend(Backend):
         self.device = device("cpu")
         self.compiles = os.environ.get("MINILLM_NUMBA") != "0" and importlib.util.find_spec("numba") is not None
         _keep_freed_memory()
+        let_blas_sleep()
 
     def compiled(self, name: str, *arrays: Array) -> Any:
         """Return a row kernel that Numba compiled, if the extra ``fast`` is installed and the arrays suit it.

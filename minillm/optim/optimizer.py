@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from minillm.autograd import enable_grad, no_grad
-from minillm.backend import Array, backend_of
+from minillm.backend import Array, backend_of, threads
 from minillm.backend.layout import Block
 from minillm.tensor import Tensor
 
@@ -18,6 +18,8 @@ TILE = 1 << 16
 cache.
 """
 
+SHARE_FROM = 1 << 20
+"""Elements of all parameters from which several threads share a step."""
 
 OWN_MEMORY = 1 << 20
 """Bytes from which a state gets memory beside the heap (see ``Block``): made after the first backward pass, it would
@@ -92,9 +94,15 @@ class Optimizer:
 
     @staticmethod
     def spread(jobs: Sequence[tuple[int, Callable[[], None]]]) -> None:
-        """Do the jobs of a step, given with their sizes; a trainer puts a function here that uses several threads."""
-        for _, job in jobs:
-            job()
+        """Do the jobs of a step, given with their sizes; where there is much to do, several threads share them.
+
+        A trainer puts a function here that uses its own threads.
+        """
+        if sum(size for size, _ in jobs) < SHARE_FROM:
+            for _, job in jobs:
+                job()
+        else:
+            threads.share(lambda job: job[1](), sorted(jobs, key=lambda job: -job[0]))
 
     @staticmethod
     def stretch(params: Sequence[Tensor]) -> tuple[Array, Array] | None:

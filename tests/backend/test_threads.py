@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -13,12 +16,14 @@ import minillm
 import minillm.nn.functional as F
 from minillm.backend import threads
 from minillm.ops import attention, rows
+from minillm.optim import optimizer
 
 
 @pytest.fixture(autouse=True)
 def small_arrays_are_shared(monkeypatch):
     monkeypatch.setattr(rows, "SHARE_FROM", 8)
     monkeypatch.setattr(attention, "SHARE_FROM", 8)
+    monkeypatch.setattr(optimizer, "SHARE_FROM", 8)
     before = threads.get_num_threads()
     yield
     minillm.set_num_threads(before)
@@ -65,6 +70,24 @@ def test_the_weights_gradient_of_a_norm_is_added_up_in_order():
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW", "Adagrad", "RMSprop"])
+def test_threads_share_the_step_of_an_optimizer(kind):
+    found = []
+    for n in (1, 3):
+        minillm.set_num_threads(n)
+        minillm.manual_seed(0)
+        parameters = [minillm.nn.Parameter(minillm.randn(*shape)) for shape in ((5, 7), (3,), (2, 2, 2), (1,), (40,))]
+        one = getattr(minillm.optim, kind)(parameters, lr=0.1, weight_decay=0.01)
+        for _ in range(3):
+            for p in parameters:
+                p.grad = minillm.randn(*p.shape)
+            one.step()
+        state = [v.numpy() for s in one.state_dict()["state"].values() for v in s.values() if hasattr(v, "numpy")]
+        found.append([*(p.detach().numpy() for p in parameters), *state])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_an_error_of_another_thread_is_raised_here():
     minillm.set_num_threads(2)
 
@@ -94,6 +117,52 @@ def test_blas_has_as_many_threads_afterwards_as_before():
     before = [library.get_num_threads() for library in threads._blas()]
     threads.share(lambda _: None, range(4))
     assert [library.get_num_threads() for library in threads._blas()] == before == [2] * len(before)
+
+
+def test_the_blas_of_numpy_is_found():
+    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
+    if "openblas" not in built:
+        pytest.skip(f"NumPy uses {built}, whose threads are its own business")
+    assert threads._blas(), "threadpoolctl knows nothing of this OpenBLAS: products cannot be held to one thread"
+
+
+IDLE = """
+import os, threading, time
+import numpy as np
+if OTHER_THREAD:
+    stop = threading.Event()
+    threading.Thread(target=stop.wait, daemon=True).start()
+if MINILLM:
+    import minillm
+a = np.ones((600, 600), np.float32)
+a @ a
+before = time.process_time()
+time.sleep(0.2)
+print(time.process_time() - before, os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
+"""
+
+
+@pytest.mark.parametrize("given", [None, "26"])
+def test_blas_does_not_keep_a_core_busy_with_nothing(given):
+    """NumPy was there first; and who has said how long BLAS may wait for work is obeyed."""
+    if not any(getattr(library, "threading_layer", "") == "pthreads" for library in threads._blas()):
+        pytest.skip("this BLAS is not an OpenBLAS with threads of its own")
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    environment.pop("OPENBLAS_THREAD_TIMEOUT", None)
+    if given is not None:
+        environment["OPENBLAS_THREAD_TIMEOUT"] = given
+
+    def idle(with_minillm: bool, other_thread: bool = False) -> tuple[float, str]:
+        code = IDLE.replace("MINILLM", str(with_minillm)).replace("OTHER_THREAD", str(other_thread))
+        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        seconds, timeout = run.stdout.split()
+        return float(seconds), timeout
+
+    alone, ours = idle(False), idle(True)
+    assert ours[1] == (given or "20")
+    if given is None and alone[0] > 0.02:  # one that spins: there are builds that do not, and machines with one core
+        assert ours[0] < alone[0] / 2
+    assert idle(True, other_thread=True)[1] == str(given)  # that thread may be at a product
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"])
