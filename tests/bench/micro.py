@@ -54,10 +54,14 @@ def import_seconds(module: str) -> float:
 
 
 def corpus() -> str:
-    """Return two million bytes of English and docstrings from this Python."""
+    """Return two million bytes from this Python: English and docstrings, then source code until it is enough."""
     from minillm.datasets import pretraining_mix
+    from minillm.datasets.stdlib import stdlib_folder
 
-    return pretraining_mix().train.encode("utf-8")[:CORPUS_BYTES].decode("utf-8", errors="ignore")
+    data = pretraining_mix().train.encode("utf-8")
+    for file in sorted(stdlib_folder().glob("*.py")):
+        data += b"" if len(data) >= CORPUS_BYTES else file.read_bytes()
+    return data[:CORPUS_BYTES].decode("utf-8", errors="ignore")
 
 
 def tokenizers() -> dict[str, Any]:
