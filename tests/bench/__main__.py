@@ -87,7 +87,7 @@ def opened(folder: Path) -> dict[str, Any]:
     found = json.loads(file.read_text(encoding="utf-8"))
     other = [key for key in machine if found["machine"].get(key) != machine[key]]
     if other:
-        raise SystemExit(f"{file}: measured with another {', '.join(other)}; name another folder (--out) or remove it")
+        raise SystemExit(f"{file}: measured with a different {', '.join(other)}; name another folder (--out) or remove it")
     return found
 
 

@@ -123,7 +123,7 @@ def test_everything_is_written_and_a_later_call_adds_to_it(
     monkeypatch.setattr(command, "once", lambda *_, **__: found["machine"])
     assert command.opened(tmp_path) == json.loads(json.dumps(found))
     monkeypatch.setattr(command, "once", lambda *_, **__: {**found["machine"], "cpu": "B", "cores": 4})
-    with pytest.raises(SystemExit, match=r"measured with another cpu, cores; name another folder"):
+    with pytest.raises(SystemExit, match=r"measured with a different cpu, cores; name another folder"):
         command.opened(tmp_path)
 
 
