@@ -115,7 +115,7 @@ def let_blas_sleep() -> None:
     op right after a product have none (GELU of 2048 x 1536 numbers: 11 ms instead of 6). Whoever has set
     OPENBLAS_THREAD_TIMEOUT, the exponent, is left alone.
     """
-    if "OPENBLAS_THREAD_TIMEOUT" in os.environ:
+    if os.name != "posix" or "OPENBLAS_THREAD_TIMEOUT" in os.environ:  # on Windows they sleep at once
         return
     # A thread that is at a product must not lose its helpers; the threads of a notebook's kernel make none.
     if threading.active_count() > 1 and "ipykernel" not in sys.modules:
