@@ -87,7 +87,8 @@ def opened(folder: Path) -> dict[str, Any]:
     found = json.loads(file.read_text(encoding="utf-8"))
     other = [key for key in machine if found["machine"].get(key) != machine[key]]
     if other:
-        raise SystemExit(f"{file}: measured with a different {', '.join(other)}; name another folder (--out) or remove it")
+        different = ", ".join(other)
+        raise SystemExit(f"{file}: measured with a different {different}; name another folder (--out) or remove it")
     return found
 
 
