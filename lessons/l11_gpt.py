@@ -304,15 +304,15 @@ class Cache:
         """
         p, c, t = self._arrays, self._config, self.length
         B, H, D, C = len(ids), c.n_head, c.n_embd // c.n_head, c.n_embd
-        mean = np.full(C, 1 / C, dtype=p["tokens.weight"].dtype)
+        mean = np.full((C, 1), 1 / C, dtype=p["tokens.weight"].dtype)
 
         def linear(name: str, x: np.ndarray) -> np.ndarray:
             y = (p[name + ".weight"] @ x.T).T  # for few rows BLAS is up to a third faster this way round
             return y + p[name + ".bias"] if c.bias else y
 
         def norm(name: str, x: np.ndarray) -> np.ndarray:
-            x = x - (x @ mean)[:, None]
-            x *= (((x * x) @ mean + 1e-5) ** -0.5)[:, None]
+            x = x - x @ mean
+            x /= np.sqrt((x * x) @ mean + 1e-5)
             x *= p[name + ".weight"]
             return x + p[name + ".bias"] if c.bias else x
 
