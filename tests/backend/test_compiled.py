@@ -88,6 +88,7 @@ OPS: dict[str, tuple[Callable, Callable, set[str]]] = {
     shift=st.sampled_from([0.0, -50.0, 1e3]),
     seed=st.integers(0, 99),
 )
+@example(rows=1, width=1, scale=1.0, shift=0.0, seed=1)
 @example(rows=130, width=33, scale=1.0, shift=0.0, seed=0)  # several tiles of queries; more rows than sums hold
 def test_a_kernel_is_as_exact_as_the_expression(name, rows, width, scale, shift, seed):
     op, shapes, behind = OPS[name]
@@ -102,6 +103,8 @@ def test_a_kernel_is_as_exact_as_the_expression(name, rows, width, scale, shift,
         fast = with_gradients(op, arrays, np.float32)
     assert set(used) == behind
     size = max(np.abs(e).max() for e in exact)
+    if name == "layer_norm" and width == 1:
+        size *= 1e-5**-0.5  # a single number has no variance: rounding errors are divided by the root of eps
     for e, p, f in zip(exact, plain, fast, strict=True):
         assert f.shape == p.shape and f.dtype == np.float32
         assert np.abs(f - e).max() <= 4 * np.abs(p - e).max() + 2e-6 * size
