@@ -90,6 +90,7 @@ OPS: dict[str, tuple[Callable, Callable, set[str]]] = {
 )
 @example(rows=1, width=1, scale=1.0, shift=0.0, seed=1)
 @example(rows=1, width=12, scale=1e-3, shift=1e3, seed=1)
+@example(rows=1, width=1, scale=30.0, shift=0.0, seed=97)  # gelu: exact where tanh is 1
 @example(rows=130, width=33, scale=1.0, shift=0.0, seed=0)  # several tiles of queries; more rows than sums hold
 def test_a_kernel_is_as_exact_as_the_expression(name, rows, width, scale, shift, seed):
     op, shapes, behind = OPS[name]
@@ -109,7 +110,7 @@ def test_a_kernel_is_as_exact_as_the_expression(name, rows, width, scale, shift,
         size *= 1 + ((1 + np.abs(x).max(axis=1)) * (x.var(axis=1) + 1e-5) ** -0.5).max() / 4
     for e, p, f in zip(exact, plain, fast, strict=True):
         assert f.shape == p.shape and f.dtype == np.float32
-        assert np.abs(f - e).max() <= 4 * np.abs(p - e).max() + 2e-6 * size + 1e-20
+        assert np.abs(f - e).max() <= 4 * np.abs(p - e).max() + 2e-6 * size + 1e-12
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, 1e-40])
