@@ -147,6 +147,8 @@ def _training_options(made: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, 1 (training failed), 2 (bad input), 130 or 143 (stopped)."""
     arguments = _parser().parse_args(argv)
+    if "numpy" not in sys.modules:  # see backend/threads.py; OpenBLAS reads it when NumPy is loaded
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
     try:
         with harmless_output():
             status = _run(arguments)

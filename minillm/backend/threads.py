@@ -113,7 +113,8 @@ def let_blas_sleep() -> None:
 
     By themselves they look for work for up to a tenth of a second and keep a core busy as long; threads that share an
     op right after a product have none (GELU of 2048 x 1536 numbers: 11 ms instead of 6). Whoever has set
-    OPENBLAS_THREAD_TIMEOUT, the exponent, is left alone.
+    OPENBLAS_THREAD_TIMEOUT, the exponent, is left alone. OpenBLAS 0.3.34 (NumPy 2.5) cannot be told once it is loaded:
+    there, set it before Python starts, as the command ``minillm`` does before NumPy is imported.
     """
     if os.name != "posix" or "OPENBLAS_THREAD_TIMEOUT" in os.environ:  # on Windows they sleep at once
         return
@@ -123,7 +124,7 @@ def let_blas_sleep() -> None:
     for library in _blas():
         if library.internal_api == "openblas" and getattr(library, "threading_layer", "") == "pthreads":
             os.environ["OPENBLAS_THREAD_TIMEOUT"] = "20"
-            with contextlib.suppress(AttributeError):  # another build of it has other names
+            with contextlib.suppress(AttributeError):  # newer ones hide these functions
                 # It was read when the library was loaded, maybe long ago. The next product starts new threads.
                 library.dynlib.openblas_read_env()
                 library.dynlib.blas_thread_shutdown_()

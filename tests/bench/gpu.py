@@ -73,16 +73,16 @@ def tests(device: str, size: str, limit: float) -> None:
     if size != "tiny" and importlib.util.find_spec("xdist") is not None:
         command += ["-n", "4"]  # most of the time goes into compiling
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace") as process:
-        clock = threading.Timer(limit, process.kill)
+        late = threading.Event()
+        clock = threading.Timer(limit, lambda: (late.set(), process.kill()))
         clock.start()
         assert process.stdout is not None
         lines = [print(line, end="", file=sys.stderr) or line for line in process.stdout]
         status = process.wait()
-        late = not clock.is_alive()
         clock.cancel()
     words = re.findall(r"(?:^tests/\S+ |%\] )(PASSED|FAILED|ERROR|SKIPPED)", "".join(lines), re.MULTILINE)
     failures = sorted({line.strip()[:200] for line in lines if line.startswith(("FAILED ", "ERROR "))})
-    summary = f"stopped after {limit:.0f} s" if late else lines[-1].strip("= \n") if lines else ""
+    summary = f"stopped after {limit:.0f} s" if late.is_set() else lines[-1].strip("= \n") if lines else ""
     emit(part="tests", status=status, summary=summary, counts=Counter(words), failures=failures[:40])
 
 
