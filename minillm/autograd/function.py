@@ -69,6 +69,9 @@ class Context:
     final = False
     fills = False
     kernel: Any = None  # the backend's own version of the op, if it made the result; see ``Backend.kernels``
+    hooks: dict[int, list[Callable]] | None = None
+    origin: str | None = None
+    _saved: tuple[Array, ...] | None = ()
 
     backend: Backend
     xp: Any
@@ -78,9 +81,6 @@ class Context:
         self.backend = backend
         self.xp = backend.xp
         self.needs_input_grad = needs_input_grad
-        self._saved: tuple[Array, ...] | None = ()
-        self.hooks: dict[int, list[Callable]] | None = None
-        self.origin: str | None = None
 
     def save_for_backward(self, *arrays: Array) -> None:
         """Keep arrays for ``backward``."""
@@ -140,20 +140,25 @@ class Context:
         """The nodes (or leaves) that the gradients of the inputs go to, as PyTorch lists them."""
         return tuple((None, 0) if edge is None else edge for edge in self.edges)
 
-    def _record(self, inputs: Sequence[Any], arrays: list[Any], results: tuple[Array, ...]) -> None:
-        """Become a node: note where gradients go, and the versions of what was saved."""
+    def _record(self, inputs: Sequence[Any], results: Sequence[Array]) -> None:
+        """Become a node: note where gradients go, and the shapes in which they come."""
         self.sequence = next(_clock)
         edges: list[Any] = []
         for wanted, x in zip(self.needs_input_grad, inputs, strict=True):
             edges.append(None if not wanted else (x, -1) if x.grad_fn is None else (x.grad_fn, x.output_nr))
-        self.edges = tuple(edges)
-        self.outputs = tuple((y.shape, y.dtype) for y in results)
+        self.edges = edges
+        self.outputs = [(y.shape, y.dtype) for y in results]
         self._versions: list[tuple[list[int], int, str]] = []
-        if self._saved:
-            owners = {id(owner(a)) for a in self._saved if a is not None}
-            for i, x in enumerate(inputs):
-                if isinstance(x, Variable) and id(owner(arrays[i])) in owners:
-                    self._versions.append((x._version, x._version[0], f"its input {i}"))
+
+    def _guard(self, inputs: Sequence[Any], tensors: Sequence[Any]) -> None:
+        """Note the versions of tensors whose memory was saved: nobody may change it before the backward pass."""
+        owners = [owner(a) for a in self._saved or () if a is not None]
+        for what, candidates in (("input", inputs), ("output", tensors)):
+            for i, x in enumerate(candidates):
+                if isinstance(x, Variable):
+                    own = owner(x.array)
+                    if any(own is o for o in owners):
+                        self._versions.append((x._version, x._version[0], f"its {what} {i}"))
 
     def release(self) -> None:
         if self._saved:
@@ -228,16 +233,13 @@ class Function:
             else:
                 ctx.kernel = kernel
         several = type(results) is tuple
-        if not several:
-            results = (results,)
-        array_type = backend.array_type
         # Reductions to 0-d give NumPy scalars; a tensor always holds an array (of another backend after a move).
-        results = tuple(y if type(y) is array_type or is_array(y) else backend.asarray(y) for y in results)
+        results = [y if is_array(y) else backend.asarray(y) for y in (results if several else (results,))]
         if modes.anomaly:
             ctx.origin = "".join(traceback.format_stack()[:-1][-4:])
             _check_forward(ctx, arrays, results)
         if recorded:
-            ctx._record(inputs, arrays, results)
+            ctx._record(inputs, results)
         tensors = []
         for i, y in enumerate(results):
             # Integer results (the indices of max, say) carry no gradient.
@@ -246,7 +248,7 @@ class Function:
                 _share_version(t, inputs, arrays)
             tensors.append(t)
         if recorded and ctx._saved:
-            _guard_saved_results(ctx, tensors)
+            ctx._guard(inputs, tensors)
         return tuple(tensors) if several else tensors[0]
 
 
@@ -256,13 +258,6 @@ def _share_version(result: Variable, inputs: Sequence[Any], arrays: list[Any]) -
         if isinstance(x, Variable) and result.array.base is owner(array):
             result._version = x._version
             return
-
-
-def _guard_saved_results(ctx: Context, tensors: list[Any]) -> None:
-    owners = {id(owner(a)) for a in ctx._saved or () if a is not None}
-    for i, t in enumerate(tensors):
-        if id(owner(t.array)) in owners:
-            ctx._versions.append((t._version, t._version[0], f"its output {i}"))
 
 
 def _mixed_devices(cls: type, a: Backend, b: Backend) -> RuntimeError:

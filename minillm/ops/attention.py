@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -53,14 +54,13 @@ class Attention(Function):
         xp, dtype = ctx.xp, q.dtype
         ctx.scale, ctx.shapes = scale, tuple(None if x is None else x.shape for x in (q, k, v, mask))
         # A leading axis of 1 lets a single head pass as a batch.
-        batch = np.broadcast_shapes((1,), *(s[:-2] for s in ctx.shapes if s is not None))
+        batch = np.broadcast_shapes((1,), *{s[:-2] for s in ctx.shapes if s is not None})
         (T, S), D, E = (q.shape[-2], k.shape[-2]), q.shape[-1], v.shape[-1]
-        q = xp.broadcast_to(working(q) * scale, (*batch, T, D))
-        k = xp.broadcast_to(working(k), (*batch, S, D))
-        v = xp.broadcast_to(working(v), (*batch, S, E))
-        bias = None if mask is None else xp.broadcast_to(_as_bias(xp, mask, q.dtype), (*batch, T, S))
-        square = (_tile(ctx, T),) * 2
-        ctx.future = xp.triu(xp.full(square, -math.inf, dtype=q.dtype), 1) if causal else None
+        q = _broadcast(xp, working(q) * scale, (*batch, T, D))
+        k = _broadcast(xp, working(k), (*batch, S, D))
+        v = _broadcast(xp, working(v), (*batch, S, E))
+        bias = None if mask is None else _broadcast(xp, _as_bias(xp, mask, q.dtype), (*batch, T, S))
+        ctx.future = _future(xp, _tile(ctx, T), q.dtype) if causal else None
         ctx.tiles = _tiles(ctx, batch, T, S, causal)
         y = _empty(xp, batch, T, E, q.dtype)
         if not ctx.tiles:
@@ -149,6 +149,16 @@ class Attention(Function):
         dq *= ctx.scale
         grads = (dq, dk, dv, dbias)
         return tuple(None if g is None else unbroadcast(g, s) for g, s in zip(grads, ctx.shapes))
+
+
+def _broadcast(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
+    return x if x.shape == shape else xp.broadcast_to(x, shape)
+
+
+@functools.lru_cache(8)
+def _future(xp: Any, n: int, dtype: np.dtype) -> Array:
+    """Return what is added to the scores on the diagonal (n, n): -inf where a query would see a later key."""
+    return xp.triu(xp.full((n, n), -math.inf, dtype=dtype), 1)
 
 
 def _as_bias(xp: Any, mask: Array, dtype: Any) -> Array:

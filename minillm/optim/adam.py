@@ -17,8 +17,8 @@ from minillm.backend.layout import Block
 from minillm.optim.optimizer import Optimizer, check_positive, refuse, tiles, zeros_like
 from minillm.tensor import Tensor
 
-PIECE = 1 << 18
-"""Elements of a job where many parameters are updated as one: enough for two threads to share a large model."""
+PIECE = 1 << 17
+"""Elements of a job where many parameters are updated as one: few enough for threads to share even a small model."""
 
 
 def adam_formula(

@@ -13,9 +13,9 @@ from minillm.backend import Array, backend_of, threads
 from minillm.backend.layout import Block
 from minillm.tensor import Tensor
 
-TILE = 1 << 16
-"""Elements updated at a time: the arrays of one tile (weight, gradient, two moments, two scratch) stay in the L2
-cache.
+TILE = 1 << 17
+"""Elements updated at a time, so that most of what a step reads again is still in the cache. AdamW of 0.8 million
+weights: one thread 2.9 ms with 64 K and 3.0 with 128 K; two, which wait for Python's lock at every call, 2.2 and 1.9.
 """
 
 SHARE_FROM = 1 << 20
