@@ -68,15 +68,18 @@ def alone() -> Iterator[None]:
         _here.alone = before
 
 
-def share(function: Callable[[Any], None], items: Sequence[Any]) -> None:
+def share(function: Callable[[Any], None], items: Sequence[Any], large: bool = True) -> None:
     """Call a function for every item, each thread every n-th; in one thread, they are done in order.
 
-    What the calls write must not overlap, so that the result does not depend on which thread is first.
+    What the calls write must not overlap, so that the result does not depend on which thread is first. If there is not
+    a ``large`` number of elements this thread does all of it, the products too: a thread that has to be woken up comes
+    too late.
     """
     n = min(available(), len(items))
-    if n <= 1:
-        for item in items:
-            function(item)
+    if n <= 1 or not large:
+        with single_blas_thread() if available() > 1 and not large else contextlib.nullcontext():
+            for item in items:
+                function(item)
         return
 
     def work(first: int) -> None:

@@ -91,7 +91,7 @@ class Attention(Function):
             if needed:
                 saved[3 * i : 3 * i + 2] = m if ctx.recompute else e, r
 
-        threads.share(tile, range(len(ctx.tiles)))
+        threads.share(tile, range(len(ctx.tiles)), ctx.large)
         if needed:
             ctx.save_for_backward(q, k, v, bias, y, *saved)
         return y.reshape(y.shape[y.ndim - max(len(s) for s in ctx.shapes if s is not None) :]).astype(dtype, copy=False)
@@ -145,7 +145,7 @@ class Attention(Function):
             for i in reversed(range(first, first + ctx.queries)):
                 tile(i)
 
-        threads.share(rows, range(0, len(ctx.tiles), ctx.queries or 1))
+        threads.share(rows, range(0, len(ctx.tiles), ctx.queries or 1), ctx.large)
         dq *= ctx.scale
         grads = (dq, dk, dv, dbias)
         return tuple(None if g is None else unbroadcast(g, s) for g, s in zip(grads, ctx.shapes))
@@ -174,15 +174,16 @@ def _tile(ctx: Any, T: int) -> int:
 def _tiles(ctx: Any, batch: tuple[int, ...], T: int, S: int, causal: bool) -> list[tuple[slice, int, int, int]]:
     """Return (part of the first axis, first query, past the last query, number of keys) of every tile.
 
-    ``ctx.queries`` is how many tiles, one after the other, belong to one part of the first axis.
+    ``ctx.queries`` is how many tiles, one after the other, belong to one part of the first axis; ``ctx.large`` whether
+    several threads share them.
     """
-    ctx.queries = 0
-    size = math.prod(batch) * T * S
+    ctx.queries, size = 0, math.prod(batch) * T * S
+    ctx.large = size >= SHARE_FROM
     if not size:
         return []
     rows, step = _tile(ctx, T), batch[0]
     if ctx.backend.name == "cpu":
-        n = threads.available() if size >= SHARE_FROM else 1
+        n = threads.available() if ctx.large else 1
         step = max(1, min(TILE // (math.prod(batch[1:]) * rows * S), -(-batch[0] // n)))
     parts = [slice(i, min(i + step, batch[0])) for i in range(0, batch[0], step)]
     queries = [(a, min(a + rows, T)) for a in range(0, T, rows)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import minillm
 import minillm.nn.functional as F
-from minillm.backend import threads
+from minillm.backend import get_backend, threads
 from minillm.ops import attention, rows
 from minillm.optim import optimizer
 
@@ -117,6 +117,24 @@ def test_blas_has_as_many_threads_afterwards_as_before():
     before = [library.get_num_threads() for library in threads._blas()]
     threads.share(lambda _: None, range(4))
     assert [library.get_num_threads() for library in threads._blas()] == before == [2] * len(before)
+
+
+def test_tiles_of_small_arrays_stay_in_one_thread_which_makes_its_products_alone(monkeypatch):
+    minillm.set_num_threads(2)
+    monkeypatch.setattr(rows, "SHARE_FROM", 100)
+    monkeypatch.setattr(rows, "TILE", 10)
+    monkeypatch.setattr(rows, "SHARED_TILE", 10)
+    backend, seen = get_backend("cpu"), []
+
+    def note(part):
+        seen.append((threading.get_ident(), {library.get_num_threads() for library in threads._blas()}))
+
+    rows.in_tiles(backend, (9, 10), note)
+    assert len(seen) == 9 and {thread for thread, _ in seen} == {threading.get_ident()}
+    assert all(counts <= {1} for _, counts in seen)
+    seen.clear()
+    rows.in_tiles(backend, (10, 10), note)
+    assert len(seen) == 10 and len({thread for thread, _ in seen}) == 2
 
 
 def test_the_blas_of_numpy_is_found():
