@@ -22,9 +22,9 @@ SHARED_TILE = 1 << 18
 """Elements of a tile where several threads share them: with fewer tiles they wait less often for Python's lock."""
 
 SHARE_FROM = 700_000
-"""Elements from which several threads share the tiles. Below, they lose more by waiting for Python's lock than they gain.
-In two threads and in one: layer norm and its gradient of 768 x 128 numbers 0.94 and 0.80 ms, of 2048 x 384 4.0 and 4.4;
-GELU of 1024 x 512 2.2 and 2.0 ms, of 2048 x 1536 8.2 and 9 to 12.
+"""Elements from which several threads share the tiles. With fewer they lose more to Python's lock than they gain: in
+two threads and in one, layer norm of 768 x 128 numbers and its gradient take 0.94 and 0.80 ms, of 2048 x 384 4.0 and
+4.4; GELU of 1024 x 512 2.2 and 2.0 ms, of 2048 x 1536 8.2 and 9 to 12.
 """
 
 
