@@ -244,7 +244,7 @@ class Tensor(TensorMethods, Variable):
         gradient: Tensor | None = None,
         retain_graph: bool = False,
         create_graph: bool = False,
-        inputs: Sequence[Tensor] | None = None,
+        inputs: Tensor | Sequence[Tensor] | None = None,
     ) -> None:
         """Compute the gradients of this tensor and add them to ``.grad`` of every leaf that it was made from.
 
@@ -254,7 +254,7 @@ class Tensor(TensorMethods, Variable):
             inputs: the only leaves to give gradients to; all by default.
 
         Raises:
-            RuntimeError: if nothing was recorded, or the graph was freed by an earlier call.
+            RuntimeError: if nothing was recorded, the graph was freed by an earlier call, or ``inputs`` is empty.
             NotImplementedError: for ``create_graph=True``: gradients of gradients are not offered.
         """
         if create_graph:
@@ -263,6 +263,9 @@ class Tensor(TensorMethods, Variable):
         if inputs is None:
             autograd.run_backward([self], [start], retain_graph)
             return
+        inputs = [inputs] if isinstance(inputs, Tensor) else list({id(x): x for x in inputs}.values())
+        if not inputs:
+            raise RuntimeError("backward: inputs is empty; leave it out to give gradients to all leaves")
         for x, dx in zip(inputs, autograd.run_backward([self], [start], retain_graph, inputs), strict=True):
             if dx is not None:
                 x.grad = Tensor._wrap(dx if x.grad is None else x.grad.array + dx)

@@ -46,16 +46,22 @@ def _run_backward(
     pending: dict[Context, list[Array | None]] = {}  # the gradients that have arrived at a node so far
     owned: set[int] = set()  # ids of the arrays in it that were made here, so adding in place is safe
     queue: list[tuple[int, Context]] = []
-    wanted = None if inputs is None else {_place(x): i for i, x in enumerate(inputs)}
-    found: list[Array | None] = [None] * (0 if inputs is None else len(inputs))
+    wanted = None if inputs is None else {_place(x) for x in inputs}
+    found: dict[tuple[int, int], Array] = {}
+    hooked: dict[int, tuple[Variable, Array]] = {}  # leaves whose hooks wait for the sum of all that arrives
 
     def send(target: Any, index: int, dy: Array, fresh: bool) -> None:
         if index < 0:
-            if wanted is None:
+            place = (id(target), -1)
+            if wanted is not None and place not in wanted:
+                return
+            if target._hooks:
+                before = hooked.get(id(target))
+                hooked[id(target)] = target, dy if before is None else before[1] + dy
+            elif wanted is None:
                 _accumulate(target, dy, fresh)
-            elif (id(target), -1) in wanted:
-                i = wanted[id(target), -1]
-                found[i] = (dy if fresh else dy.copy()) if found[i] is None else found[i] + dy
+            else:
+                found[place] = (dy if fresh else dy.copy()) if place not in found else found[place] + dy
             return
         slots = pending.get(target)
         if slots is None:
@@ -92,7 +98,7 @@ def _run_backward(
         if wanted is not None:
             for i, dy in enumerate(dys):
                 if (id(node), i) in wanted:
-                    found[wanted[id(node), i]] = dy
+                    found[id(node), i] = dy
         node.final, node.fills = not retain_graph, wanted is None
         dxs = _call_backward(node, dys)
         saved = node._saved or ()
@@ -105,7 +111,13 @@ def _run_backward(
                 send(edge[0], edge[1], dx, fresh)
         if not retain_graph:
             node.release()
-    return found
+    for leaf, dy in hooked.values():
+        dy = _after_hooks(leaf._hooks or (), dy)
+        if wanted is None:
+            _accumulate(leaf, dy, False)
+        else:
+            found[id(leaf), -1] = dy.copy()
+    return [found.get(_place(x)) for x in inputs or ()]
 
 
 def _place(x: Variable) -> tuple[int, int]:
@@ -143,11 +155,6 @@ def _checked(node: Context, edge: Any, i: int, dx: Any, dys: list, saved: tuple,
 
 
 def _accumulate(leaf: Variable, dy: Array, fresh: bool) -> None:
-    if leaf._hooks:
-        for hook in list(leaf._hooks):
-            changed = hook(wrap(dy))
-            if changed is not None:
-                dy, fresh = changed.array, False
     if leaf.grad is None:
         place = leaf._grad_place
         if place is None:
@@ -163,10 +170,16 @@ def _accumulate(leaf: Variable, dy: Array, fresh: bool) -> None:
 
 def _run_hooks(node: Context, dys: list[Any]) -> None:
     for i, hooks in (node.hooks or {}).items():
-        for hook in list(hooks):
-            changed = hook(wrap(dys[i]))
-            if changed is not None:
-                dys[i] = changed.array
+        dys[i] = _after_hooks(hooks, dys[i])
+
+
+def _after_hooks(hooks: Sequence[Callable], dy: Array) -> Array:
+    """Show a gradient to hooks, one after another, and return what they make of it."""
+    for hook in list(hooks):
+        changed = hook(wrap(dy))
+        if changed is not None:
+            dy = changed.array
+    return dy
 
 
 class _Handle:
@@ -189,22 +202,30 @@ def add_hook(x: Variable, hook: Callable) -> _Handle:
         if x.grad_fn.hooks is None:
             x.grad_fn.hooks = {}
         hooks = x.grad_fn.hooks.setdefault(x.output_nr, [])
-    hooks.append(hook)
+    kept = bool(hooks) and isinstance(hooks[-1], _Keep)
+    hooks.insert(len(hooks) - kept, hook)
     return _Handle(hooks, hook)
+
+
+class _Keep:
+    """The hook of ``retain_grad``. It stays behind all others, so it sees what they made of the gradient."""
+
+    def __init__(self, x: Variable) -> None:
+        self._x = weakref.ref(x)  # the node must not hold its own result: that would be a cycle
+
+    def __call__(self, dy: Any) -> None:
+        x = self._x()
+        if x is not None:
+            x.grad = wrap(dy.array.copy() if x.grad is None else x.grad.array + dy.array)
 
 
 def retain_grad(x: Variable) -> None:
     """Let ``x``, which is not a leaf, keep its gradient in ``x.grad``."""
     if x.grad_fn is None:
         return
-    reference = weakref.ref(x)  # the node must not hold its own result: that would be a cycle
-
-    def keep(dy: Any) -> None:
-        alive = reference()
-        if alive is not None:
-            alive.grad = wrap(dy.array.copy() if alive.grad is None else alive.grad.array + dy.array)
-
-    add_hook(x, keep)
+    hooks = (x.grad_fn.hooks or {}).get(x.output_nr)
+    if not hooks or not isinstance(hooks[-1], _Keep):
+        add_hook(x, _Keep(x))
 
 
 def grad(

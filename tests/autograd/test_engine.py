@@ -347,6 +347,40 @@ def test_retain_grad_keeps_the_gradient_of_a_result():
     assert y.grad.tolist() == [6.0, 12.0] and not y.is_leaf and x.is_leaf
 
 
+def test_retain_grad_keeps_what_hooks_made_of_the_gradient_and_once():
+    y = leaf(1.0) * 3
+    y.retain_grad()
+    y.retain_grad()
+    y.register_hook(lambda g: g * 10)
+    y.sum().backward()
+    assert y.grad.tolist() == [10.0]
+
+
+def test_hooks_of_a_leaf_see_the_sum_of_all_that_arrives():
+    x = leaf(1.0, 2.0)
+    seen = []
+    x.register_hook(lambda g: seen.append(g.tolist()))
+    x.register_hook(lambda g: g.clamp(max=4.0))
+    loss = (x * x + x).sum()
+    loss.backward(retain_graph=True)
+    assert seen == [[3.0, 5.0]] and x.grad.tolist() == [3.0, 4.0]  # the bound holds for the whole gradient
+    assert autograd.grad(loss, [x])[0].tolist() == [3.0, 4.0] and len(seen) == 2
+    loss = (x * leaf(1.0, 1.0)).sum()
+    loss.backward(inputs=[leaf(0.0)])
+    assert len(seen) == 2  # not asked for
+
+
+def test_inputs_may_be_one_tensor_or_stand_twice():
+    x = leaf(1.0, 2.0)
+    assert [dx.tolist() for dx in autograd.grad((x * 3).sum(), [x, x])] == [[3.0, 3.0]] * 2
+    x.sum().backward(inputs=x)
+    assert x.grad.tolist() == [1.0, 1.0]
+    x.sum().backward(inputs=[x, x])
+    assert x.grad.tolist() == [2.0, 2.0]
+    with pytest.raises(RuntimeError, match="inputs is empty"):
+        x.sum().backward(inputs=[])
+
+
 def test_grad_returns_and_touches_nothing():
     x, y = leaf(2.0), leaf(3.0)
     z = x * y
