@@ -71,12 +71,20 @@ def _is_basic(index: Any) -> bool:
     return all(i is None or i is Ellipsis or isinstance(i, slice) or type(i) is int for i in parts)
 
 
+def own_places(ctx: Any, places: Any) -> Any:
+    """Return an index for ``backward``, with arrays of its own: the caller's may hold others by then."""
+    if not any(ctx.needs_input_grad) or _is_basic(places):
+        return places
+    parts = places if isinstance(places, tuple) else (places,)
+    return tuple(p.copy() if isinstance(p, ctx.backend.array_type) else p for p in parts)
+
+
 class GetItem(Function):
     """``y = x[index]``; the gradient is added at the places that were read, again for places read again."""
 
     @staticmethod
     def forward(ctx: Any, x: Array, *, index: Any) -> Array:
-        ctx.shape, ctx.index = x.shape, index
+        ctx.shape, ctx.index = x.shape, own_places(ctx, index)
         y = x[index]
         if not isinstance(y, ctx.backend.array_type) and _is_basic(index):
             # Trap: with an integer for every axis NumPy returns a number, which is a copy; with "..." it is a view.
@@ -101,6 +109,17 @@ def getitem(input: Tensor, index: Any) -> Tensor:
     Raises:
         IndexError: if an index is out of range.
     """
+    for part in stages(input, index):
+        input = GetItem.apply(input, index=part)
+    return input
+
+
+def stages(input: Tensor, index: Any) -> list[Any]:
+    """Return what stands in brackets as one plain index, or as two that are to be used one after the other.
+
+    Raises:
+        IndexError: if an index is out of range.
+    """
     found = plain_index(index, input)
     parts = found if isinstance(found, tuple) else (found,)
     free, open_ended = input.ndim, any(p is Ellipsis for p in parts)
@@ -112,20 +131,20 @@ def getitem(input: Tensor, index: Any) -> Tensor:
         free -= part is not None and part is not Ellipsis and not isinstance(part, bool)
     if not input.array.ndim and _is_basic(found) and any(type(p) is int for p in parts):
         raise IndexError("a 0-d tensor has no entries to index; use .item()")
-    if any(type(p) is int for p in parts) and not _is_basic(found):
-        # Trap: NumPy counts an integer beside an array as an array, which moves axes: x[0, :, [1, 2]] is (2, 4) there
-        # and (4, 2) here. So integers and slices are taken first, arrays after them.
-        first, second = [], []
-        for part in parts:
-            if _is_basic(part):
-                first.append(part)
-                second += [] if type(part) is int else [part if part is Ellipsis else slice(None)]
-            else:
-                masks = getattr(part, "dtype", None) is not None and part.dtype.kind == "b"
-                first += [slice(None)] * (part.ndim if masks else 1)
-                second.append(part)
-        return GetItem.apply(GetItem.apply(input, index=tuple(first)), index=tuple(second))
-    return GetItem.apply(input, index=found)
+    if not any(type(p) is int for p in parts) or _is_basic(found):
+        return [found]
+    # Trap: NumPy counts an integer beside an array as an array, which moves axes: x[0, :, [1, 2]] is (2, 4) there
+    # and (4, 2) here. So integers and slices are taken first, arrays after them.
+    first, second = [], []
+    for part in parts:
+        if _is_basic(part):
+            first.append(part)
+            second += [] if type(part) is int else [part if part is Ellipsis else slice(None)]
+        else:
+            masks = getattr(part, "dtype", None) is not None and part.dtype.kind == "b"
+            first += [slice(None)] * (part.ndim if masks else 1)
+            second.append(part)
+    return [tuple(first), tuple(second)]
 
 
 # --- along one axis -------------------------------------------------------------------------------------------------
@@ -237,7 +256,7 @@ class ScatterAdd(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Array, values: Array, *, places: Any) -> Array:
-        ctx.places = places
+        ctx.places = own_places(ctx, places)
         y = x.copy()
         ctx.backend.scatter_add(y, places, values)
         return y
@@ -269,7 +288,7 @@ class Scatter(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Array, values: Any, *, places: Any) -> Array:
-        ctx.places = places
+        ctx.places = own_places(ctx, places)
         y = x.copy()
         y[places] = values
         return y

@@ -13,7 +13,7 @@ import numpy as np
 
 from minillm.autograd import is_grad_enabled
 from minillm.backend.random import Generator, default_generator
-from minillm.ops.indexing import plain_index
+from minillm.ops.indexing import stages
 from minillm.tensor import Tensor
 
 __all__: list[str] = []
@@ -110,7 +110,13 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
         value = value.array if value.device == x.device else value.item()
     elif isinstance(value, (list, tuple, np.ndarray)):
         value = x.backend.from_host(np.asarray(value))
-    x.array[plain_index(index, x)] = value
+    *before, last = stages(x, index)
+    target = x.array
+    for part in before:
+        target = target[part]  # integers and slices alone: a view
+    if getattr(value, "size", 0) == 1:
+        value = value.reshape(())  # one number goes wherever one number fits
+    target[last] = value
     _changed(x)
 
 
