@@ -1,7 +1,8 @@
 """Learning-rate schedules: the step size as a function of the step.
 
 Call ``scheduler.step()`` after every ``optimizer.step()`` (or once an epoch). Every schedule is a function of the
-number of calls, except ``ReduceLROnPlateau``, which looks at a measurement.
+number of calls, except ``ReduceLROnPlateau``, which looks at a measurement. Several may change one optimizer: where
+another hand has changed a step size, a schedule goes on from there (``LambdaLR`` and a schedule of your own do not).
 """
 
 from __future__ import annotations
@@ -38,17 +39,30 @@ class LRScheduler:
     Args:
         optimizer: whose groups' "lr" is set.
         last_epoch: the number of the last step made; -1 starts anew.
+
+    Raises:
+        KeyError: if a step was made, but a group does not say with which "initial_lr" the schedule began.
     """
+
+    chains = False
+    """Whether a step size that another hand has changed is kept and multiplied; otherwise it is replaced."""
+    eta_min = 0.0
+    """The step size that a schedule which chains approaches."""
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__}: expected an Optimizer, got {type(optimizer).__name__}")
         self.optimizer = optimizer
-        for group in optimizer.param_groups:
+        for i, group in enumerate(optimizer.param_groups):
+            if last_epoch >= 0 and "initial_lr" not in group:
+                raise KeyError(f'{type(self).__name__}: last_epoch={last_epoch} needs an "initial_lr" in group {i}')
             group.setdefault("initial_lr", group["lr"])
         self.base_lrs: list[float] = [float(group["initial_lr"]) for group in optimizer.param_groups]
         self.last_epoch = last_epoch
-        self.step()
+        if self.chains and last_epoch >= 0:
+            self.step(last_epoch + 1)  # resumed: nobody says which step the optimizer's step sizes belong to
+        else:
+            self.step()
 
     def factor(self, t: int) -> float:
         """Return the factor of the base step size at step ``t``."""
@@ -65,10 +79,24 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Go to the next step (or to step ``epoch``) and set the step sizes."""
+        chains = self.chains and epoch is None
+        before = (self.get_lr() if self.last_epoch >= 0 else self.base_lrs) if chains else []
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+        lrs = self.get_lr()
+        if chains:
+            now = [float(group["lr"]) for group in self.optimizer.param_groups]
+            lrs = [self._chained(*three) for three in zip(now, before, lrs, strict=True)]
+        for group, lr in zip(self.optimizer.param_groups, lrs, strict=True):
             group["lr"] = lr
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def _chained(self, now: float, before: float, after: float) -> float:
+        """Return what becomes of a step size ``now`` where alone it would go from ``before`` to ``after``."""
+        if now == before:
+            return after
+        if before == self.eta_min:  # a product would never leave it
+            return now + after - before
+        return self.eta_min + (now - self.eta_min) * (after - self.eta_min) / (before - self.eta_min)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is needed to go on; functions and the optimizer are not part of it."""
@@ -132,6 +160,8 @@ class MultiplicativeLR(LambdaLR):
 class StepLR(LRScheduler):
     """Multiply by ``gamma`` every ``step_size`` steps."""
 
+    chains = True
+
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, last_epoch)
@@ -143,6 +173,8 @@ class StepLR(LRScheduler):
 
 class MultiStepLR(LRScheduler):
     """Multiply by ``gamma`` at each of the ``milestones``."""
+
+    chains = True
 
     def __init__(
         self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1, last_epoch: int = -1
@@ -158,6 +190,8 @@ class MultiStepLR(LRScheduler):
 class ExponentialLR(LRScheduler):
     """Multiply by ``gamma`` every step."""
 
+    chains = True
+
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
@@ -170,7 +204,11 @@ class ExponentialLR(LRScheduler):
 class ConstantLR(LRScheduler):
     """``factor`` for the first ``total_iters`` steps, then 1."""
 
+    chains = True
+
     def __init__(self, optimizer: Optimizer, factor: float = 1 / 3, total_iters: int = 5, last_epoch: int = -1) -> None:
+        if not 0 <= factor <= 1:
+            raise ValueError(f"ConstantLR: expected a factor from 0 to 1, got {factor}")
         self.start_factor, self.total_iters = factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -182,6 +220,8 @@ class ConstantLR(LRScheduler):
 class LinearLR(LRScheduler):
     """A straight line from ``start_factor`` to ``end_factor`` over ``total_iters`` steps; warm-up by default."""
 
+    chains = True
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -190,16 +230,25 @@ class LinearLR(LRScheduler):
         total_iters: int = 5,
         last_epoch: int = -1,
     ) -> None:
+        if not (0 < start_factor <= 1 and 0 <= end_factor <= 1):
+            raise ValueError(
+                f"LinearLR: expected a start_factor above 0 and an end_factor of 0 or more, both at most 1, got "
+                f"{start_factor} and {end_factor}"
+            )
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
     def factor(self, t: int) -> float:
         """Return the height of the line at t."""
-        return self.start_factor + (self.end_factor - self.start_factor) * min(t, self.total_iters) / self.total_iters
+        if t >= self.total_iters:
+            return self.end_factor
+        return self.start_factor + (self.end_factor - self.start_factor) * t / self.total_iters
 
 
 class PolynomialLR(LRScheduler):
     """``(1 - t / total_iters) ** power``, then 0."""
+
+    chains = True
 
     def __init__(self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1) -> None:
         self.total_iters, self.power = total_iters, power
@@ -207,7 +256,7 @@ class PolynomialLR(LRScheduler):
 
     def factor(self, t: int) -> float:
         """Return the polynomial at t."""
-        return (1 - min(t, self.total_iters) / self.total_iters) ** self.power
+        return (1 - t / self.total_iters) ** self.power if t < self.total_iters else 0.0
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -215,6 +264,8 @@ class CosineAnnealingLR(LRScheduler):
 
     Source: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5 (without restarts).
     """
+
+    chains = True
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         self.T_max, self.eta_min = T_max, eta_min
@@ -272,7 +323,7 @@ class ReduceLROnPlateau(LRScheduler):
         mode: "min" if smaller is better, "max" if larger is.
         threshold: what counts as better: a share of the best (``threshold_mode="rel"``) or an amount ("abs").
         cooldown: calls to wait after a reduction.
-        min_lr: never go below.
+        min_lr: never go below; one number, or one a parameter group.
         eps: smallest change of the step size that is made.
     """
 
@@ -285,13 +336,16 @@ class ReduceLROnPlateau(LRScheduler):
         threshold: float = 1e-4,
         threshold_mode: str = "rel",
         cooldown: int = 0,
-        min_lr: float = 0.0,
+        min_lr: float | Sequence[float] = 0.0,
         eps: float = 1e-8,
     ) -> None:
         if not factor < 1:
             raise ValueError(f"ReduceLROnPlateau: expected a factor below 1, got {factor}")
         if mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
             raise ValueError(f"ReduceLROnPlateau: unknown mode {mode!r} or threshold_mode {threshold_mode!r}")
+        groups = len(optimizer.param_groups)
+        if isinstance(min_lr, Sequence) and len(min_lr) != groups:
+            raise ValueError(f"ReduceLROnPlateau: expected {groups} min_lr, one a parameter group, got {len(min_lr)}")
         self.optimizer = optimizer
         self.mode, self.reduction, self.patience = mode, factor, patience
         self.threshold, self.threshold_mode, self.cooldown = threshold, threshold_mode, cooldown
@@ -312,8 +366,9 @@ class ReduceLROnPlateau(LRScheduler):
             self.cooldown_counter -= 1
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
-            for group in self.optimizer.param_groups:
-                lower = max(group["lr"] * self.reduction, self.min_lr)
+            for i, group in enumerate(self.optimizer.param_groups):
+                least = self.min_lr[i] if isinstance(self.min_lr, Sequence) else self.min_lr
+                lower = max(group["lr"] * self.reduction, least)
                 if group["lr"] - lower > self.eps:
                     group["lr"] = lower
             self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
@@ -323,9 +378,8 @@ class ReduceLROnPlateau(LRScheduler):
         sign = -1 if self.mode == "min" else 1
         # A share of the best, not of its size: for a negative best the bound lies on the other side, as in PyTorch.
         step = self.best * self.threshold if self.threshold_mode == "rel" else self.threshold
-        return math.isinf(self.best) or (
-            value < self.best + sign * step if sign < 0 else value > self.best + sign * step
-        )
+        bound = self.best if math.isinf(self.best) else self.best + sign * step
+        return value < bound if sign < 0 else value > bound  # NaN is never better
 
 
 def warmup_cosine(

@@ -73,6 +73,60 @@ def test_equals_pytorch_and_resumes(name, options):
             ours, mine = again, twin
 
 
+CHAINED = [case for case in CASES if case[0] not in ("LambdaLR", "MultiplicativeLR")]
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("second", [*CHAINED, CASES[1]], ids=[c[0] for c in [*CHAINED, CASES[1]]])
+@pytest.mark.parametrize("first", [*CHAINED, CASES[1]], ids=[c[0] for c in [*CHAINED, CASES[1]]])
+def test_two_schedules_of_one_optimizer_multiply(first, second):
+    ours, theirs = optimizers()
+    mine = [getattr(lr_scheduler, name)(ours, **options) for name, options in (first, second)]
+    oracle = [getattr(torch.optim.lr_scheduler, name)(theirs, **options) for name, options in (first, second)]
+    for _ in range(14):
+        for schedule in [*mine, *oracle]:
+            schedule.step()
+        assert lrs(ours) == pytest.approx(lrs(theirs), rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize(("name", "options"), CASES, ids=[c[0] for c in CASES])
+def test_a_step_size_that_was_set_by_hand_is_the_new_start(name, options):
+    ours, theirs = optimizers()
+    mine, oracle = (
+        getattr(lr_scheduler, name)(ours, **options),
+        getattr(torch.optim.lr_scheduler, name)(theirs, **options),
+    )
+    for t in range(12):
+        if t == 3:
+            ours.param_groups[0]["lr"] = theirs.param_groups[0]["lr"] = 0.25
+        mine.step()
+        oracle.step()
+        assert lrs(ours) == pytest.approx(lrs(theirs), rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize("values", [[math.nan, 1.0, math.nan, 0.5], [math.inf, math.inf, 1.0, 1.0]])
+@pytest.mark.parametrize("min_lr", [0.0, [0.2, 0.1]])
+def test_plateau_with_measurements_that_are_no_numbers(values, min_lr):
+    ours, theirs = optimizers()
+    settings = {"patience": 0, "min_lr": min_lr}
+    mine = lr_scheduler.ReduceLROnPlateau(ours, **settings)
+    oracle = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, **settings)
+    for value in values:
+        mine.step(value)
+        oracle.step(value)
+        assert lrs(ours) == pytest.approx(lrs(theirs))
+
+
+def test_a_schedule_that_goes_on_needs_to_know_where_it_began():
+    ours, _ = optimizers()
+    with pytest.raises(KeyError, match='last_epoch=4 needs an "initial_lr" in group 0'):
+        lr_scheduler.StepLR(ours, 3, last_epoch=4)
+    for group in ours.param_groups:
+        group["initial_lr"] = 0.8
+    assert lr_scheduler.StepLR(ours, 3, gamma=0.5, last_epoch=4).get_last_lr() == [0.4, 0.4]  # that of step 5
+
+
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 @pytest.mark.filterwarnings("ignore:The epoch parameter in")
 def test_sequential_equals_pytorch():
@@ -138,6 +192,13 @@ def test_bad_arguments_are_named():
         lr_scheduler.StepLR(object(), 3)
     with pytest.raises(ValueError, match="2 functions"):
         lr_scheduler.LambdaLR(optimizers()[0], [lambda t: 1.0])
+    for options in ({"start_factor": 0.0}, {"start_factor": 2.0}, {"end_factor": 1.5}):
+        with pytest.raises(ValueError, match="LinearLR: expected"):
+            lr_scheduler.LinearLR(opt, **options)
+    with pytest.raises(ValueError, match="ConstantLR: expected"):
+        lr_scheduler.ConstantLR(opt, 2.0)
+    with pytest.raises(ValueError, match="expected 1 min_lr"):
+        lr_scheduler.ReduceLROnPlateau(opt, min_lr=[0.1, 0.2])
     assert math.isclose(lrs(opt)[0], 0.5)
 
 
