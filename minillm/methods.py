@@ -41,8 +41,8 @@ class TensorMethods:
     def __le__(self, other: Any) -> Tensor: return ops.le(self, other)
     def __gt__(self, other: Any) -> Tensor: return ops.gt(self, other)
     def __ge__(self, other: Any) -> Tensor: return ops.ge(self, other)
-    def __eq__(self, other: Any) -> Tensor: return ops.eq(self, other)  # type: ignore[override]
-    def __ne__(self, other: Any) -> Tensor: return ops.ne(self, other)  # type: ignore[override]
+    def __eq__(self, other: Any) -> Tensor: return ops.eq(self, other) if ops.common.comparable(other) else NotImplemented  # type: ignore[override]
+    def __ne__(self, other: Any) -> Tensor: return ops.ne(self, other) if ops.common.comparable(other) else NotImplemented  # type: ignore[override]
     __hash__ = object.__hash__
     def __and__(self, other: Any) -> Tensor: return ops.bitwise_and(self, other)
     def __or__(self, other: Any) -> Tensor: return ops.bitwise_or(self, other)
@@ -61,9 +61,12 @@ class TensorMethods:
     def __isub__(self, other: Any) -> Tensor: return ops.inplace.augmented(self, ops.sub, other)
     def __imul__(self, other: Any) -> Tensor: return ops.inplace.augmented(self, ops.mul, other)
     def __itruediv__(self, other: Any) -> Tensor: return ops.inplace.augmented(self, ops.div, other)
+    def __ifloordiv__(self, other: Any) -> Tensor: return ops.inplace.augmented(self, ops.floor_divide, other)
+    def __imod__(self, other: Any) -> Tensor: return ops.inplace.augmented(self, ops.remainder, other)
     def __ipow__(self, other: Any) -> Tensor: return ops.inplace.augmented(self, ops.pow, other)
     def __iand__(self, other: Any) -> Tensor: return ops.inplace.augmented(self, ops.bitwise_and, other)
     def __ior__(self, other: Any) -> Tensor: return ops.inplace.augmented(self, ops.bitwise_or, other)
+    def __ixor__(self, other: Any) -> Tensor: return ops.inplace.augmented(self, ops.bitwise_xor, other)
 
     # --- elementwise, one input -----------------------------------------------------------------------------------
     def abs(self) -> Tensor: return ops.abs(self)
@@ -273,7 +276,7 @@ class TensorMethods:
     def index_add_(self, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor: return ops.inplace.apply(self, ops.index_add, dim, index, source, alpha=alpha)
     def triu_(self, diagonal: int = 0) -> Tensor: return ops.inplace.apply(self, ops.triu, diagonal)
     def tril_(self, diagonal: int = 0) -> Tensor: return ops.inplace.apply(self, ops.tril, diagonal)
-    def copy_(self, src: Tensor, non_blocking: bool = False) -> Tensor: return ops.inplace.copy_(self, src)
+    def copy_(self, src: Any, non_blocking: bool = False) -> Tensor: return ops.inplace.copy_(self, src)
     def fill_(self, value: Any) -> Tensor: return ops.inplace.fill_(self, value)
     def zero_(self) -> Tensor: return ops.inplace.fill_(self, 0)
     def fill_diagonal_(self, value: Any) -> Tensor: return ops.inplace.fill_diagonal_(self, value)

@@ -107,10 +107,15 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
         input: of any shape; integers are allowed.
         inplace: write the result into ``input``, which must not belong to a graph.
 
+    Raises:
+        RuntimeError: for bools.
+
     >>> import minillm
     >>> relu(minillm.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
+    if input.dtype.kind == "b":
+        raise RuntimeError("relu: bools have no sign; use input.float()")
     if inplace:
         return in_place.apply(input, ReLU.apply)
     return ReLU.apply(input)

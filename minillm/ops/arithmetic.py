@@ -74,7 +74,7 @@ def mul(input: Tensor | Scalar, other: Tensor | Scalar) -> Tensor:
     >>> minillm.mul(x, 3).sum().backward(); x.grad
     tensor([3., 3.])
     """
-    return Mul.apply(*promote("mul", input, other))
+    return Mul.apply(*promote("mul", input, other, wrap=True))
 
 
 # --- add: z = x + y -------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def add(input: Tensor | Scalar, other: Tensor | Scalar, *, alpha: Scalar = 1) ->
         input, other: tensors or numbers; at least one tensor.
         alpha: a factor for ``other``.
     """
-    return Add.apply(*promote("add", input, other if alpha == 1 else operand(other, "add") * alpha))
+    return Add.apply(*promote("add", input, other if alpha == 1 else operand(other, "add") * alpha, wrap=True))
 
 
 # --- sub: z = x - y -------------------------------------------------------------------------------------------------
@@ -123,12 +123,26 @@ def sub(input: Tensor | Scalar, other: Tensor | Scalar, *, alpha: Scalar = 1) ->
     r"""Subtract elementwise, with broadcasting: $z = x - \alpha y$.
 
     Raises:
-        RuntimeError: for two bool tensors, whose difference is not defined.
+        RuntimeError: for bools, which have no difference: ``1 - mask`` is ``~mask``.
     """
-    x, y = promote("sub", input, other if alpha == 1 else operand(other, "sub") * alpha)
-    if all(isinstance(t, bool) or getattr(getattr(t, "dtype", None), "kind", "") == "b" for t in (x, y)):
-        raise RuntimeError("sub: bool tensors have no difference; use ^ (logical_xor) or ~")
-    return Sub.apply(x, y)
+    if any(map(_is_bool, (input, other))):
+        raise RuntimeError("sub: bools have no difference; use ~ (logical_not) or ^ (logical_xor), or mask.long()")
+    return Sub.apply(*promote("sub", input, other if alpha == 1 else operand(other, "sub") * alpha, wrap=True))
+
+
+def _is_bool(x: Any) -> bool:
+    return isinstance(x, bool) or (isinstance(x, Tensor) and x.dtype.kind == "b")
+
+
+def _quotient(what: str, x: Any, y: Any) -> list[Any]:
+    """Return two operands ready to be divided and rounded.
+
+    Raises:
+        RuntimeError: if both are bools.
+    """
+    if _is_bool(x) and _is_bool(y):
+        raise RuntimeError(f"{what}: bools have no quotient; use mask.long()")
+    return promote(what, x, y, wrap=True)
 
 
 # --- div: z = x / y -------------------------------------------------------------------------------------------------
@@ -160,7 +174,7 @@ def div(input: Tensor | Scalar, other: Tensor | Scalar, *, rounding_mode: str | 
         return Div.apply(*promote("div", input, other, to_float=True))
     if rounding_mode not in ("floor", "trunc"):
         raise RuntimeError(f"div: expected rounding_mode None, 'floor' or 'trunc', got {rounding_mode!r}")
-    return FloorDivide.apply(*promote("div", input, other), trunc=rounding_mode == "trunc")
+    return FloorDivide.apply(*_quotient("div", input, other), trunc=rounding_mode == "trunc")
 
 
 class FloorDivide(Function):
@@ -207,12 +221,12 @@ class Remainder(Function):
 
 def remainder(input: Tensor | Scalar, other: Tensor | Scalar) -> Tensor:
     """Remainder with the sign of the divisor, as Python's ``%``."""
-    return Remainder.apply(*promote("remainder", input, other), trunc=False)
+    return Remainder.apply(*_quotient("remainder", input, other), trunc=False)
 
 
 def fmod(input: Tensor | Scalar, other: Tensor | Scalar) -> Tensor:
     """Remainder with the sign of the dividend, as C's ``fmod``."""
-    return Remainder.apply(*promote("fmod", input, other), trunc=True)
+    return Remainder.apply(*_quotient("fmod", input, other), trunc=True)
 
 
 # --- neg, alias -----------------------------------------------------------------------------------------------------

@@ -103,6 +103,14 @@ def result_type(*operands: Any) -> np.dtype:
     return found
 
 
+def comparable(x: Any) -> bool:
+    """Tell whether ``==`` compares elements with ``x``; from None, a text or a list a tensor differs as a whole.
+
+    An array is to be refused by ``operand``, which says what to do: a mere False would hide the mistake.
+    """
+    return isinstance(x, (Tensor, numbers.Number, np.generic, np.ndarray))
+
+
 def operand(x: Any, what: str) -> Tensor | Scalar:
     """Return ``x`` if an op can take it: a Tensor or a number (NumPy's scalars become Python's, which are weak).
 
@@ -116,12 +124,20 @@ def operand(x: Any, what: str) -> Tensor | Scalar:
     raise TypeError(f"{what}: expected a Tensor or a number, got {type(x).__name__} (wrap it in minillm.tensor(...))")
 
 
-def promote(what: str, *operands: Any, to_float: bool = False) -> list[Any]:
+def wrapped(x: Scalar, dtype: np.dtype) -> Scalar:
+    """Return a whole number as an integer type would hold it (-1 is 255 in uint8), anything else as it is."""
+    if type(x) is not int or dtype.kind not in "iu" or np.iinfo(dtype).min <= x <= np.iinfo(dtype).max:
+        return x
+    return int(np.array(x, dtype=np.int64).astype(dtype))
+
+
+def promote(what: str, *operands: Any, to_float: bool = False, wrap: bool = False) -> list[Any]:
     """Return the operands ready for an elementwise op: tensors cast to one type, numbers left weak.
 
     Args:
         what: the name of the op, for errors.
         to_float: let integers become the default floating type (division, exp, ...).
+        wrap: let a number that an integer type cannot hold wrap around, as the results of the type do.
 
     Raises:
         TypeError: if no operand is a tensor or one is neither tensor nor number.
@@ -146,7 +162,7 @@ def promote(what: str, *operands: Any, to_float: bool = False) -> list[Any]:
         # Trap: to NumPy a Python number is not weak beside ml_dtypes' bfloat16; it would make the result a float32.
         xp = backend_of(next(x for x in found if isinstance(x, Tensor)).array).xp
         return [cast(x, common) if isinstance(x, Tensor) else xp.asarray(x, dtype=common) for x in found]
-    return [cast(x, common) if isinstance(x, Tensor) else x for x in found]
+    return [cast(x, common) if isinstance(x, Tensor) else wrapped(x, common) if wrap else x for x in found]
 
 
 def normalize_dim(dim: int, ndim: int) -> int:

@@ -132,19 +132,19 @@ def _whole(what: str, *inputs: Any) -> None:
 def bitwise_and(input: Tensor, other: Any) -> Tensor:
     """Bits (or bools) that are set in both (the operator ``&``)."""
     _whole("bitwise_and", input, other)
-    return Compare.apply(*promote("bitwise_and", input, other), what="bitwise_and")
+    return Compare.apply(*promote("bitwise_and", input, other, wrap=True), what="bitwise_and")
 
 
 def bitwise_or(input: Tensor, other: Any) -> Tensor:
     """Bits (or bools) that are set in one or both (the operator ``|``)."""
     _whole("bitwise_or", input, other)
-    return Compare.apply(*promote("bitwise_or", input, other), what="bitwise_or")
+    return Compare.apply(*promote("bitwise_or", input, other, wrap=True), what="bitwise_or")
 
 
 def bitwise_xor(input: Tensor, other: Any) -> Tensor:
     """Bits (or bools) that are set in exactly one (the operator ``^``)."""
     _whole("bitwise_xor", input, other)
-    return Compare.apply(*promote("bitwise_xor", input, other), what="bitwise_xor")
+    return Compare.apply(*promote("bitwise_xor", input, other, wrap=True), what="bitwise_xor")
 
 
 def equal(input: Tensor, other: Tensor) -> bool:

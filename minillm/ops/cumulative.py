@@ -55,7 +55,8 @@ class Prod(Function):
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Multiply elements, all or along one axis. The gradient never divides, so zeros do no harm."""
     x = cast(input, dtype) if dtype is not None else input.long() if input.dtype.kind in "iub" else input
-    return Prod.apply(x, dim=None if dim is None or not x.ndim else normalize_dim(dim, x.ndim), keepdim=keepdim)
+    axis = None if dim is None else normalize_dim(dim, x.ndim)
+    return Prod.apply(x, dim=axis if x.ndim else None, keepdim=keepdim)
 
 
 class CumSum(Function):

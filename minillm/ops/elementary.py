@@ -198,9 +198,13 @@ def square(input: Tensor) -> Tensor:
     return Square.apply(*promote("square", input)) if input.dtype.kind != "b" else square(input.long())
 
 
+def _sign(xp: Any, x: Any) -> Any:
+    return (x > 0).astype(x.dtype) - (x < 0).astype(x.dtype)  # 0 of NaN, where NumPy's sign is NaN
+
+
 class Abs(Elementwise):
     formula = staticmethod(lambda xp, x: xp.abs(x))
-    slope = staticmethod(lambda xp, x: xp.sign(x))
+    slope = staticmethod(_sign)
 
 
 def abs(input: Tensor) -> Tensor:
@@ -209,12 +213,12 @@ def abs(input: Tensor) -> Tensor:
 
 
 class Sign(Elementwise):
-    formula = staticmethod(lambda xp, x: xp.sign(x) if x.dtype.kind != "b" else x.copy())
+    formula = staticmethod(lambda xp, x: _sign(xp, x) if x.dtype.kind != "b" else x.copy())
     slope = staticmethod(lambda xp, x: 0)
 
 
 def sign(input: Tensor) -> Tensor:
-    """-1, 0 or 1; its gradient is 0."""
+    """-1, 0 or 1 (0 of NaN); its gradient is 0."""
     return Sign.apply(input)
 
 

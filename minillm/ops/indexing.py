@@ -8,7 +8,7 @@ import numpy as np
 
 from minillm.autograd import Function
 from minillm.backend import Array
-from minillm.ops.common import cast, normalize_dim, operand
+from minillm.ops.common import cast, normalize_dim, one_dtype, operand
 from minillm.tensor import Tensor
 
 __all__ = [
@@ -251,6 +251,11 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 
 # --- writing into a copy --------------------------------------------------------------------------------------------
+def _check_source(what: str, input: Tensor, source: Tensor) -> None:
+    if not one_dtype(input, source):
+        raise RuntimeError(f"{what}: expected a source of {input.dtype} as the tensor, got {source.dtype}; cast it")
+
+
 class ScatterAdd(Function):
     """A copy of x with ``values`` added at places; x gets ``dy``, the values what stands at their places."""
 
@@ -270,6 +275,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """Add along an axis: ``y[index[i][j]][j] += src[i][j]`` for dim 0, and so on; repeated places add up."""
     dim = normalize_dim(dim, input.ndim)
     _check_index("scatter_add", input, dim, index)
+    _check_source("scatter_add", input, src)
     part = src[tuple(slice(0, n) for n in index.shape)]
     return ScatterAdd.apply(input, part, places=_places(index.array, dim, input.backend.xp))
 
@@ -278,6 +284,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     """Add entries along an axis: ``y[index[i]] += alpha * source[i]`` for dim 0; repeated places add up."""
     dim = normalize_dim(dim, input.ndim)
     _check_place("index_add", input, index)
+    _check_source("index_add", input, source)
     index.backend.check_ids(index.array, input.shape[dim], "index_add")
     values = source if alpha == 1 else source * alpha
     return ScatterAdd.apply(input, values, places=(slice(None),) * dim + (index.array,))
@@ -307,6 +314,8 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     """
     dim, src = normalize_dim(dim, input.ndim), value if src is None else src
     _check_index("scatter", input, dim, index)
+    if isinstance(src, Tensor):
+        _check_source("scatter", input, src)
     part = src[tuple(slice(0, n) for n in index.shape)] if isinstance(src, Tensor) else operand(src, "scatter")
     return Scatter.apply(input, part, places=_places(index.array, dim, input.backend.xp))
 

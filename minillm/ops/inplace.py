@@ -13,6 +13,7 @@ import numpy as np
 
 from minillm.autograd import is_grad_enabled
 from minillm.backend.random import Generator, default_generator
+from minillm.ops.common import operand
 from minillm.ops.indexing import stages
 from minillm.tensor import Tensor
 
@@ -120,10 +121,10 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     _changed(x)
 
 
-def copy_(x: Tensor, src: Tensor) -> Tensor:
-    """Copy the numbers of another tensor, broadcast and cast as needed, from any device."""
+def copy_(x: Tensor, src: Any) -> Tensor:
+    """Copy the numbers of another tensor (or one number), broadcast and cast as needed, from any device."""
     _check(x, src)
-    x.array[...] = src.to(x.device).array
+    x.array[...] = src.to(x.device).array if isinstance(src, Tensor) else operand(src, "copy_")
     _changed(x)
     return x
 

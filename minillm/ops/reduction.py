@@ -422,20 +422,41 @@ def norm(input: Tensor, p: Any = 2, dim: Dim = None, keepdim: bool = False) -> T
     return Norm.apply(input, p=float(p), dims=normalize_dims(dim, input.ndim), keepdim=keepdim)
 
 
+class Ties(Function):
+    """``value``, one of the elements of x; all that equal it share its gradient evenly."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Array, value: Array) -> Array:
+        ctx.save_for_backward((x == value) | ((x != x) & (value != value)))
+        return value.copy()
+
+    @staticmethod
+    def backward(ctx: Any, dy: Array) -> tuple[Array, None]:
+        (tied,) = ctx.saved_arrays
+        return tied * (dy / tied.sum()).astype(dy.dtype), None
+
+
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    """Return the middle element, the lower of two; with an axis, (values, indices) along it."""
-    flat = input.reshape((-1,)) if dim is None else input
-    axis = 0 if dim is None else normalize_dim(dim, input.ndim)
-    if flat.ndim and not flat.shape[axis]:
+    """Return the middle element, the lower of two, or NaN if there is one; with an axis, (values, indices) along it.
+
+    Of all elements, ties share the gradient evenly; along an axis the one that was found has it all.
+    """
+    if dim is None:
+        flat = input.detach().reshape((-1,))
+        return Ties.apply(input, median(flat, 0).values)
+    axis = normalize_dim(dim, input.ndim)
+    x = input if input.ndim else input.reshape((1,))
+    n = x.shape[axis]
+    if not n:
         raise IndexError("median: there is no element to choose from")
+    from minillm.ops.arithmetic import where
+    from minillm.ops.elementary import isnan
     from minillm.ops.sorting import sort
 
-    n = flat.shape[axis] if flat.ndim else 1
-    values, indices = sort(flat, axis, stable=True)
-    if not flat.ndim:
-        return ValuesIndices(values, indices) if dim is not None else values
-    place = (n - 1) // 2
-    if dim is None:
-        return values[place]
-    values, indices = values.narrow(axis, place, 1), indices.narrow(axis, place, 1)
-    return ValuesIndices(values, indices) if keepdim else ValuesIndices(values.squeeze(axis), indices.squeeze(axis))
+    values, indices = sort(x, axis, stable=True)
+    known = n - isnan(values).sum(axis, keepdim=True)  # NaN is sorted behind all numbers
+    places = where(known < n, known, (n - 1) // 2)
+    values, indices = values.gather(axis, places), indices.gather(axis, places)
+    if not input.ndim or not keepdim:
+        values, indices = values.squeeze(axis), indices.squeeze(axis)
+    return ValuesIndices(values, indices)

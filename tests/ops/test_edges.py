@@ -69,6 +69,13 @@ ROWS: list[Row] = [
     ("division by 0", lambda t, x: 1 / x, [0.0, -0.0], [inf, -inf], [-inf, -inf]),
     ("fmod and remainder", lambda t, x: t.fmod(x, 3) + t.remainder(x, 3), [-4.0, 4], [1, 2], [2, 2]),
     ("NaN passes a maximum", lambda t, x: t.maximum(x, t.ones_like(x)), [nan, 0.0], [nan, 1], None),
+    ("sign of NaN", lambda t, x: x.sign(), [nan, -2.0], [0, -1], [0, 0]),
+    ("absolute value of NaN", lambda t, x: x.abs(), [nan, -2.0], [nan, 2], [0, -1]),
+    ("median with a NaN", lambda t, x: x.median(), [3.0, nan, 1, nan], nan, [0, 0.5, 0, 0.5]),
+    ("median shares among ties", lambda t, x: x.median(), [2.0, 1, 1, 3], 1, [0, 0.5, 0.5, 0]),
+    ("median along an axis", lambda t, x: x.median(1).values, [[3.0, nan, 1], [3, 1, 2]], [nan, 2], None),
+    ("median along an axis, kept", lambda t, x: x.median(0, keepdim=True)[0], [3.0, 1, 2, 4], [2], [0, 0, 1, 0]),
+    ("median of a number", lambda t, x: x.median(0).values, 3.0, 3, 1),
     ("NaN is the largest", lambda t, x: x.max(), [1.0, nan, 3], nan, None),
 ]  # fmt: skip
 
@@ -147,3 +154,82 @@ def test_whole_numbers_are_not_drawn_from_a_density() -> None:
     for fill in (lambda x: x.normal_(), lambda x: x.uniform_()):
         with pytest.raises(NotImplementedError, match=r"floating type, got int64; .* randint"):
             fill(minillm.zeros(2, dtype=minillm.int64))
+
+
+UINT8 = np.array([1, 3, 255], dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: x + -2,
+        lambda x: -1 * x,
+        lambda x: x - 300,
+        lambda x: x // 300,
+        lambda x: x % 300,
+        lambda x: x & -2,
+        lambda x: x.add_(-1),
+    ],
+)
+def test_numbers_that_a_small_integer_type_cannot_hold_wrap_around(call: Callable) -> None:
+    ours, theirs = call(minillm.tensor(UINT8)), call(torch.tensor(UINT8))
+    assert ours.dtype == np.uint8
+    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def test_a_comparison_knows_the_number_that_was_meant() -> None:
+    assert (minillm.tensor(UINT8) < 300).tolist() == [True, True, True]  # PyTorch compares with 300 - 256
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x: 1 - x, "sub: bools .* use ~"),
+        (lambda x: minillm.ones(2) - x, "sub: bools"),
+        (lambda x: minillm.arange(2).sub_(x), "sub: bools"),
+        (lambda x: x // x, "div: bools"),
+        (lambda x: x % True, "remainder: bools"),
+        (lambda x: minillm.fmod(x, x), "fmod: bools"),
+        (lambda x: x.relu(), "relu: bools"),
+    ],
+)
+def test_bools_are_no_numbers(call: Callable, words: str) -> None:
+    with pytest.raises(RuntimeError, match=words):
+        call(minillm.tensor([True, False]))
+
+
+@pytest.mark.parametrize("index", [1, -2])
+def test_the_product_of_a_number_has_one_axis_as_well(index: int) -> None:
+    with pytest.raises(IndexError, match="out of range"):
+        minillm.tensor(3.0).prod(index)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("//=", lambda x: x.__ifloordiv__(2)),
+        ("%=", lambda x: x.__imod__(3)),
+        ("^=", lambda x: x.__ixor__(5)),
+        ("copy_", lambda x: x.copy_(7)),
+    ],
+)
+def test_the_other_name_of_a_tensor_sees_the_change(name: str, call: Callable) -> None:
+    ours, theirs = minillm.arange(6), torch.arange(6)
+    assert call(ours) is ours
+    call(theirs)
+    assert ours.tolist() == theirs.tolist(), name
+
+
+def test_a_tensor_differs_from_what_has_no_elements() -> None:
+    x = minillm.ones(2)
+    assert (x == None) is False and (x != None) is True  # noqa: E711
+    assert (x == "a") is False and (x == [1, 1]) is False and x in [None, x]
+    with pytest.raises(TypeError, match="wrap it in minillm"):
+        _ = x == np.ones(2)
+
+
+@pytest.mark.parametrize("name", ["scatter", "scatter_add", "index_add"])
+def test_a_source_of_another_type_is_not_cut_off(name: str) -> None:
+    for call in (getattr(minillm.zeros(3, dtype=minillm.int64), n) for n in (name, name + "_")):
+        with pytest.raises(RuntimeError, match=rf"{name}: expected a source of int64 .* float32"):
+            call(0, minillm.tensor([0, 1]), minillm.tensor([1.5, 2.5]))
