@@ -74,7 +74,9 @@ class Subset(Dataset):
     def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
         self.dataset, self.indices = dataset, indices
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, list):
+            return self.dataset[[self.indices[i] for i in index]]
         return self.dataset[self.indices[index]]
 
     def __len__(self) -> int:
@@ -82,14 +84,20 @@ class Subset(Dataset):
 
 
 class ConcatDataset(Dataset):
-    """Several datasets one after another."""
+    """Several datasets one after another.
+
+    Raises:
+        ValueError: if there is none.
+    """
 
     def __init__(self, datasets: Iterable[Any]) -> None:
         self.datasets = list(datasets)
+        if not self.datasets:
+            raise ValueError("ConcatDataset: expected at least one dataset, got none")
         self.cumulative_sizes = list(itertools.accumulate(len(d) for d in self.datasets))
 
     def __len__(self) -> int:
-        return self.cumulative_sizes[-1] if self.cumulative_sizes else 0
+        return self.cumulative_sizes[-1]
 
     def __getitem__(self, index: int) -> Any:
         if not -len(self) <= index < len(self):
@@ -106,7 +114,7 @@ def random_split(dataset: Any, lengths: Sequence[float], generator: Generator | 
         ValueError: if the lengths do not sum to the length of the dataset.
     """
     n = len(dataset)
-    if math.isclose(sum(lengths), 1) and all(0 <= share <= 1 for share in lengths) and sum(lengths) != n:
+    if math.isclose(sum(lengths), 1) and all(0 <= share <= 1 for share in lengths):
         sizes = [math.floor(n * share) for share in lengths]
         for i in range(n - sum(sizes)):  # what rounding left over goes round, as in PyTorch
             sizes[i % len(sizes)] += 1
@@ -203,7 +211,7 @@ class BatchSampler(Sampler):
     """Lists of ``batch_size`` row numbers; the last may be shorter unless ``drop_last``."""
 
     def __init__(self, sampler: Any, batch_size: int, drop_last: bool) -> None:
-        if batch_size < 1:
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise ValueError(f"batch_size: expected a positive integer, got {batch_size}")
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
 
@@ -229,9 +237,11 @@ def default_collate(batch: Sequence[Any]) -> Any:
         return ops.stack(list(batch))
     if isinstance(first, np.ndarray):
         return ops.tensor(np.stack(list(batch)))
-    if isinstance(first, (bool, int, float, np.generic)):
+    if isinstance(first, (float, np.generic)):
         # Trap: a Python float is float64 here, as in PyTorch's loader, not the default type.
         return ops.tensor(np.asarray(list(batch)))
+    if isinstance(first, int):
+        return ops.tensor(list(batch))
     if isinstance(first, (str, bytes)):
         return list(batch)
     if isinstance(first, Mapping):
@@ -250,7 +260,7 @@ class DataLoader:
 
     Args:
         dataset: anything with ``__len__`` and ``__getitem__``, or an IterableDataset.
-        batch_size: rows a batch; ``None`` gives single rows as they are.
+        batch_size: rows a batch; ``None`` gives single rows, with arrays as tensors.
         shuffle: a new random order every time the loader is iterated over.
         sampler: where row numbers come from, instead of ``shuffle``.
         batch_sampler: where lists of row numbers come from, instead of ``batch_size``, ``shuffle``, ``sampler`` and
@@ -288,6 +298,8 @@ class DataLoader:
             raise ValueError("DataLoader: give either sampler or shuffle=True, not both")
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
             raise ValueError("DataLoader: batch_sampler excludes batch_size, shuffle, sampler and drop_last")
+        if batch_size is None and drop_last:
+            raise ValueError("DataLoader: batch_size=None makes no batches, so drop_last has none to leave out")
         if iterable and (shuffle or sampler is not None or batch_sampler is not None):
             raise ValueError("DataLoader: an IterableDataset has no row numbers, so it takes no shuffle and no sampler")
         if num_workers < 0:
@@ -295,7 +307,7 @@ class DataLoader:
         self.dataset, self.batch_size, self.drop_last, self.num_workers = dataset, batch_size, drop_last, num_workers
         self.generator = generator
         self.collate_fn = collate_fn or (
-            default_collate if batch_size is not None or batch_sampler is not None else _as_is
+            default_collate if batch_size is not None or batch_sampler is not None else _as_tensors
         )
         if sampler is None and not iterable:
             sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
@@ -330,5 +342,13 @@ class DataLoader:
         return n // self.batch_size if self.drop_last else math.ceil(n / self.batch_size)
 
 
-def _as_is(row: Any) -> Any:
-    return row
+def _as_tensors(row: Any) -> Any:
+    """Return a single row with the arrays in it as tensors."""
+    if isinstance(row, (np.ndarray, np.generic)) and row.dtype.kind in "biuf":
+        return ops.as_tensor(row)
+    if isinstance(row, Mapping):
+        return {key: _as_tensors(value) for key, value in row.items()}
+    if isinstance(row, tuple):
+        parts = map(_as_tensors, row)
+        return type(row)(*parts) if hasattr(row, "_fields") else tuple(parts)
+    return list(map(_as_tensors, row)) if isinstance(row, list) else row

@@ -142,7 +142,7 @@ def test_a_split_loses_nothing(lengths: list[int], seed: int) -> None:
 
 
 @pytest.mark.parametrize("shares", [[0.5, 0.5], [0.3, 0.3, 0.4], [0.9, 0.1], [1.0]])
-@pytest.mark.parametrize("n", [0, 2, 7, 10])
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 10])
 def test_shares_are_rounded_as_in_pytorch(shares: list[float], n: int) -> None:
     if n == 0 and len(shares) == 1:
         return  # PyTorch warns about an empty part
@@ -164,7 +164,7 @@ Pair = namedtuple("Pair", "a b")
 ROWS: list[list[Any]] = [
     [1, 2], [1.5, 2.5], [True, False], ["a", "b"], [b"a", b"b"], [(1, 2.0), (3, 4.0)], [[1], [2]],
     [{"x": 1, "y": [2]}, {"x": 3, "y": [4]}], [Pair(1, 2), Pair(3, 4)], [np.float32(1), np.float32(2)],
-    [np.arange(3), np.arange(3)],
+    [np.arange(3), np.arange(3)], [1, 2.5], [True, 2],
 ]  # fmt: skip
 
 
@@ -195,6 +195,8 @@ def test_what_cannot_be_collated_and_what_can_be_left_alone() -> None:
         ({"sampler": [0], "shuffle": True}, "either sampler or shuffle"),
         ({"batch_sampler": [[0]], "batch_size": 2}, "batch_sampler excludes"),
         ({"batch_size": 0}, "batch_size: expected a positive"),
+        ({"batch_size": 2.5}, "batch_size: expected a positive"),
+        ({"batch_size": None, "drop_last": True}, "batch_size=None makes no batches"),
         ({"num_workers": -1}, "num_workers of 0 or more"),
     ],
     ids=str,
@@ -204,3 +206,17 @@ def test_settings_that_exclude_each_other(options: dict[str, Any], words: str) -
         DataLoader(Squares(3), **options)
     with pytest.raises(ValueError, match="takes no shuffle"):
         DataLoader(Stream(3), shuffle=True)
+
+
+def test_single_rows_are_tensors_where_they_were_arrays() -> None:
+    rows = [(np.arange(2), "a", {"x": np.float32(1)}, [np.ones(1)], Pair(1, np.ones(1)))]
+    (ours,), (theirs,) = DataLoader(rows, batch_size=None), torch.utils.data.DataLoader(rows, batch_size=None)
+    for a, b in [(ours[0], theirs[0]), (ours[2]["x"], theirs[2]["x"]), (ours[3][0], theirs[3][0])]:
+        assert isinstance(a, minillm.Tensor) and a.tolist() == b.tolist() and str(b.dtype) == f"torch.{a.dtype}"
+    assert ours[1] == "a" and ours[4].a == 1 and ours[4].b.tolist() == [1.0]
+
+
+def test_a_subset_hands_a_list_of_rows_on() -> None:
+    assert Subset(TensorDataset(minillm.arange(5)), [1, 3])[[1, 0]][0].tolist() == [3, 1]
+    with pytest.raises(ValueError, match="at least one dataset"):
+        ConcatDataset([])
