@@ -41,6 +41,8 @@ class Tensor(TensorMethods, Variable):
     def __init__(self, data: Any = (), *more: int, requires_grad: bool = False) -> None:
         if more or (isinstance(data, int) and not isinstance(data, bool)):  # PyTorch's Tensor(2, 3): sizes, not values
             data = np.zeros((data, *more), dtype=get_default_dtype())
+        elif isinstance(data, Size):
+            data = np.zeros(data, dtype=get_default_dtype())
         array = data.array if isinstance(data, Tensor) else data
         if type(array) in (list, tuple, float, bool):
             array = np.asarray(ops.creation.plain_data(array), dtype=get_default_dtype())

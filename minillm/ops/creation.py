@@ -51,6 +51,9 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     Args:
         data: a number, a nested list, a NumPy array or a tensor.
 
+    Raises:
+        RuntimeError: for a number that the given integer type cannot hold.
+
     >>> tensor([[1, 2], [3, 4]]).shape
     minillm.Size([2, 2])
     """
@@ -66,9 +69,18 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
             dtype = get_default_dtype()
         if array.dtype.kind not in "biufV":
             raise TypeError(f"tensor: expected numbers, got {type(data).__name__} with elements of type {array.dtype}")
+        if dtype is not None and np.dtype(dtype).kind in "iu":
+            _check_range(array, np.iinfo(dtype))
     with backend.errstate():  # what is too large for the type becomes inf
         made = Tensor._wrap(backend.from_host(np.array(array, dtype=dtype, copy=True)))
     return made.requires_grad_() if requires_grad else made
+
+
+def _check_range(array: np.ndarray, limits: np.iinfo) -> None:
+    """Refuse what would become another number; unsigned types take negative numbers, which wrap around."""
+    held = (array >= (limits.min or -limits.max)) & (array <= limits.max)  # NaN is nowhere
+    if not held.all():
+        raise RuntimeError(f"tensor: {array[~held].flat[0]} does not fit into {limits.dtype}")
 
 
 class ToDevice(Function):
@@ -194,11 +206,13 @@ def arange(
     start, end, step = (v.item() if isinstance(v, (Tensor, np.generic)) else v for v in (start, end, step))
     if end is None:
         start, end = 0, start
-    if step == 0 or (end - start) * step < 0:
-        raise RuntimeError(f"arange: a step of {step} does not lead from {start} to {end}")
     if dtype is None:
         dtype = np.int64 if all(isinstance(v, int) for v in (start, end, step)) else get_default_dtype()
     dtype = np.dtype(dtype)
+    if dtype.kind in "iu":
+        start, end, step = int(start), int(end), int(step)  # integers are counted, not 2.7 of them
+    if step == 0 or (end - start) * step < 0:
+        raise RuntimeError(f"arange: a step of {step} does not lead from {start} to {end}")
     made = np.arange(start, end, step, dtype=np.float64 if is_floating(dtype) else dtype)
     # Made on the host and moved: so a backend knows which numbers these are, if they are used as ids.
     return _finish(get_backend(device).from_host(made.astype(dtype, copy=False)), requires_grad)

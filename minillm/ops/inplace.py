@@ -167,6 +167,8 @@ def _check_floating(what: str, x: Tensor) -> None:
 def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Fill with normal numbers."""
     _check_floating("normal_", x)
+    if std < 0:
+        raise RuntimeError(f"normal_: expected a std of 0 or more, got {std}")
     return _fill_from_host(x, mean + std * _stream(generator).standard_normal(x.array.shape))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minillm.backend import get_backend
-from minillm.backend.device import get_default_dtype
+from minillm.backend.device import finfo, get_default_dtype, is_floating
 from minillm.backend.random import (
     Generator,
     default_generator,
@@ -48,22 +48,38 @@ def _made(array: Any, dtype: Any, device: Any, requires_grad: bool = False) -> T
     return made.requires_grad_() if requires_grad else made
 
 
+def _floating(what: str, dtype: Any) -> np.dtype:
+    """Return the type to draw in.
+
+    Raises:
+        NotImplementedError: for a type that is not floating.
+    """
+    found = np.dtype(dtype or get_default_dtype())
+    if not is_floating(found):
+        raise NotImplementedError(f"{what}: expected a floating type, got {found}; whole numbers come from randint()")
+    return found
+
+
 def rand(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Return numbers drawn evenly from [0, 1)."""
-    dtype = dtype or get_default_dtype()
-    # The draw is in the type that is asked for: rounding a float64 up could give 1.
-    exact = np.float64 if np.dtype(dtype) == np.float64 else np.float32
-    return _made(_stream(generator).random(flat_ints(size), dtype=exact), dtype, device, requires_grad)
+    dtype = _floating("rand", dtype)
+    # The draw has the digits of the type that is asked for: rounding others up could give 1.
+    exact = np.float64 if dtype == np.float64 else np.float32
+    drawn = _stream(generator).random(flat_ints(size), dtype=exact)
+    if dtype.itemsize == 2:
+        steps = 2.0 ** (finfo(dtype).nmant + 1)
+        drawn = np.floor(drawn * steps) / steps
+    return _made(drawn, dtype, device, requires_grad)
 
 
 def randn(
     *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """Return numbers drawn from the normal distribution with mean 0 and variance 1."""
-    drawn = _stream(generator).standard_normal(flat_ints(size))
-    return _made(drawn, dtype or get_default_dtype(), device, requires_grad)
+    dtype = _floating("randn", dtype)
+    return _made(_stream(generator).standard_normal(flat_ints(size)), dtype, device, requires_grad)
 
 
 def normal(
@@ -75,7 +91,13 @@ def normal(
     dtype: Any = None,
     device: Any = None,
 ) -> Tensor:
-    """Return normal numbers; mean and std are numbers (with a size) or tensors."""
+    """Return normal numbers; mean and std are numbers (with a size) or tensors.
+
+    Raises:
+        RuntimeError: if a standard deviation is negative.
+    """
+    if bool((std < 0).any()) if isinstance(std, Tensor) else std < 0:
+        raise RuntimeError("normal: expected a std of 0 or more")
     if size is None:
         shape = np.broadcast_shapes(getattr(mean, "shape", ()), getattr(std, "shape", ()))
         like = mean if isinstance(mean, Tensor) else std

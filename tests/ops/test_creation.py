@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -90,3 +92,36 @@ def test_linspace_goes_from_start_to_end(start, end, steps):
 def test_what_is_too_large_for_a_type_becomes_infinite():
     assert minillm.full((2,), 1e6, dtype=minillm.float16).tolist() == [np.inf, np.inf]
     assert minillm.tensor([1e300]).tolist() == [np.inf]
+
+
+@pytest.mark.parametrize("value", [300, -300, math.nan, math.inf, 255.5 + 1])
+def test_what_an_integer_type_cannot_hold_is_refused(value) -> None:
+    with pytest.raises(RuntimeError, match=r"tensor: .* does not fit into uint8"):
+        minillm.tensor([1, value], dtype=minillm.uint8)
+    assert minillm.tensor([-1, 255, 1.7], dtype=minillm.uint8).tolist() == [255, 255, 1]
+
+
+@pytest.mark.parametrize("ends", [(2.7,), (0.5, 3.5), (0.9, 5.9, 2.5)])
+def test_arange_counts_integers(ends) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle; pip install torch to compare with it")
+    assert minillm.arange(*ends, dtype=minillm.int64).tolist() == torch.arange(*ends, dtype=torch.int64).tolist()
+
+
+def test_random_numbers_are_below_1_and_of_a_floating_type() -> None:
+    minillm.manual_seed(1)
+    drawn = minillm.rand(100_000, dtype=minillm.float16)
+    assert drawn.max().item() < 1 and abs(drawn.double().mean().item() - 0.5) < 0.01
+    for draw in (minillm.rand, minillm.randn):
+        with pytest.raises(NotImplementedError, match="expected a floating type, got int64; whole numbers"):
+            draw(2, dtype=minillm.int64)
+    for call in (
+        lambda: minillm.normal(0.0, -1.0, (2,)),
+        lambda: minillm.normal(minillm.zeros(2), minillm.tensor([1.0, -1.0])),
+        lambda: minillm.zeros(2).normal_(0, -1),
+    ):
+        with pytest.raises(RuntimeError, match="expected a std of 0 or more"):
+            call()
+
+
+def test_a_shape_makes_a_tensor() -> None:
+    assert minillm.Tensor(minillm.ones(2, 3).shape).shape == (2, 3)
