@@ -177,6 +177,14 @@ def div(input: Tensor | Scalar, other: Tensor | Scalar, *, rounding_mode: str | 
     return FloorDivide.apply(*_quotient("div", input, other), trunc=rounding_mode == "trunc")
 
 
+def _check_divisor(xp: Any, what: str, x: Any, y: Any) -> bool:
+    """Tell whether both are integers; then the divisor must not be 0, for which integers have no answer."""
+    whole = all(isinstance(a, int) or (hasattr(a, "dtype") and a.dtype.kind in "iu") for a in (x, y))
+    if whole and bool((xp.asarray(y) == 0).any()):
+        raise RuntimeError(f"{what}: division of integers by 0")
+    return whole
+
+
 class FloorDivide(Function):
     """``floor(x / y)`` or ``trunc(x / y)``: a staircase, whose gradient is 0."""
 
@@ -184,9 +192,7 @@ class FloorDivide(Function):
     def forward(ctx: Any, x: Array, y: Array, *, trunc: bool) -> Array:
         ctx.shapes = shape_of(x), shape_of(y)
         xp = ctx.xp
-        whole = all(isinstance(a, int) or (hasattr(a, "dtype") and a.dtype.kind in "iu") for a in (x, y))
-        if whole and bool((xp.asarray(y) == 0).any()):
-            raise RuntimeError("floor_divide: division of integers by 0")
+        whole = _check_divisor(xp, "floor_divide", x, y)
         if not trunc:
             return xp.floor_divide(x, y)
         return xp.sign(x) * xp.sign(y) * (abs(x) // abs(y)) if whole else xp.trunc(x / y)
@@ -206,6 +212,7 @@ class Remainder(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Array, y: Array, *, trunc: bool) -> Array:
+        _check_divisor(ctx.xp, "fmod" if trunc else "remainder", x, y)
         ctx.save_for_backward(x, y)
         ctx.shapes, ctx.trunc = (shape_of(x), shape_of(y)), trunc
         return ctx.xp.fmod(x, y) if trunc else ctx.xp.remainder(x, y)

@@ -251,9 +251,13 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 
 # --- writing into a copy --------------------------------------------------------------------------------------------
-def _check_source(what: str, input: Tensor, source: Tensor) -> None:
+def _check_source(what: str, input: Tensor, source: Tensor, shape: tuple[int, ...], exact: bool) -> None:
+    """Refuse a source of another type, or of another shape than ``shape`` (or, if not ``exact``, smaller than that)."""
     if not one_dtype(input, source):
         raise RuntimeError(f"{what}: expected a source of {input.dtype} as the tensor, got {source.dtype}; cast it")
+    given = tuple(source.shape)
+    if len(given) != len(shape) or any(m != n if exact else m < n for m, n in zip(given, shape)):
+        raise RuntimeError(f"{what}: expected a source of shape {shape}{'' if exact else ' or more'}, got {given}")
 
 
 class ScatterAdd(Function):
@@ -275,7 +279,9 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """Add along an axis: ``y[index[i][j]][j] += src[i][j]`` for dim 0, and so on; repeated places add up."""
     dim = normalize_dim(dim, input.ndim)
     _check_index("scatter_add", input, dim, index)
-    _check_source("scatter_add", input, src)
+    if not input.ndim:
+        return scatter_add(input.reshape((1,)), 0, index.reshape((-1,)), src.reshape((-1,))).reshape(())
+    _check_source("scatter_add", input, src, tuple(index.shape), exact=False)
     part = src[tuple(slice(0, n) for n in index.shape)]
     return ScatterAdd.apply(input, part, places=_places(index.array, dim, input.backend.xp))
 
@@ -284,10 +290,11 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     """Add entries along an axis: ``y[index[i]] += alpha * source[i]`` for dim 0; repeated places add up."""
     dim = normalize_dim(dim, input.ndim)
     _check_place("index_add", input, index)
-    _check_source("index_add", input, source)
+    wanted = (*input.shape[:dim], index.numel(), *input.shape[dim + 1 :])
+    _check_source("index_add", input, source, wanted, exact=True)
     index.backend.check_ids(index.array, input.shape[dim], "index_add")
     values = source if alpha == 1 else source * alpha
-    return ScatterAdd.apply(input, values, places=(slice(None),) * dim + (index.array,))
+    return ScatterAdd.apply(input, values, places=(slice(None),) * dim + (index.array.reshape(-1),))
 
 
 class Scatter(Function):
@@ -314,8 +321,11 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     """
     dim, src = normalize_dim(dim, input.ndim), value if src is None else src
     _check_index("scatter", input, dim, index)
+    if not input.ndim:
+        flat = src.reshape((-1,)) if isinstance(src, Tensor) else src
+        return scatter(input.reshape((1,)), 0, index.reshape((-1,)), flat).reshape(())
     if isinstance(src, Tensor):
-        _check_source("scatter", input, src)
+        _check_source("scatter", input, src, tuple(index.shape), exact=False)
     part = src[tuple(slice(0, n) for n in index.shape)] if isinstance(src, Tensor) else operand(src, "scatter")
     return Scatter.apply(input, part, places=_places(index.array, dim, input.backend.xp))
 
@@ -336,7 +346,13 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """Return the elements where the mask is true, as a 1-d tensor."""
+    """Return the elements where the mask is true, as a 1-d tensor.
+
+    Raises:
+        RuntimeError: if the mask is not bool.
+    """
+    if mask.dtype.kind != "b":
+        raise RuntimeError(f"masked_select: expected a bool mask, got {mask.dtype}; compare first (mask == 0)")
     from minillm.ops.shape import broadcast_tensors
 
     x, m = broadcast_tensors(input, mask)

@@ -150,13 +150,14 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
-    """Cut an axis at the given places, or into so many parts whose lengths differ by at most 1."""
-    n = input.shape[normalize_dim(dim, input.ndim)]
+    """Cut an axis at places that count as in slices, or into so many parts whose lengths differ by at most 1."""
+    dim = normalize_dim(dim, input.ndim)
+    n = input.shape[dim]
     if isinstance(indices_or_sections, int):
         k = indices_or_sections
         return split(input, [n // k + (i < n % k) for i in range(k)], dim)
-    edges = [0, *(min(max(i, 0), n) for i in indices_or_sections), n]
-    return split(input, [b - a for a, b in zip(edges[:-1], edges[1:], strict=True)], dim)
+    edges = [0, *map(int, indices_or_sections), n]
+    return tuple(input[_along(input.ndim, dim, slice(a, b))] for a, b in zip(edges[:-1], edges[1:], strict=True))
 
 
 class Unbind(Function):

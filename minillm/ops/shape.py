@@ -95,7 +95,7 @@ def view(input: Tensor, *shape: Any) -> Tensor:
         return Tensor._wrap(input.array.view(shape[0]))
     wanted = _full_shape("view", input, flat_ints(shape))
     made = Reshape.apply(input, shape=wanted)
-    if input.array.size and made.array.base is None:
+    if input.array.size and not input.backend.xp.may_share_memory(made.array, input.array):
         raise RuntimeError("view: the elements do not lie in memory in this order; use reshape() (or contiguous())")
     return made
 
@@ -308,6 +308,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Move entries along axes (of the flattened tensor, if none is given); what falls out comes in at the other end."""
     by = flat_ints((shifts,)) if not isinstance(shifts, int) else (shifts,)
     axes = None if dims is None else normalize_dims(dims, input.ndim)
+    if len(by) != (1 if axes is None else len(axes)):
+        raise RuntimeError(f"roll: expected one shift an axis, got shifts {by} for dims {dims}")
     return Roll.apply(input, shifts=by, dims=axes)
 
 
@@ -371,9 +373,11 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     if input.ndim != 1:
         raise RuntimeError(f"diag: expected 1 or 2 dimensions, got shape {tuple(input.shape)}")
     from minillm.ops.creation import eye
+    from minillm.ops.indexing import masked_fill
     from minillm.ops.joining import pad
 
-    square = unsqueeze(input, 1) * eye(input.shape[0], dtype=input.dtype, device=input.device)
+    n = input.shape[0]
+    square = masked_fill(expand(input, (n, n)), ~eye(n, dtype=np.bool_, device=input.device), 0)
     left, below = max(0, diagonal), max(0, -diagonal)
     return pad(square, (left, below, below, left))
 

@@ -91,8 +91,9 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     """Count how often each of 0, 1, 2, ... occurs (or add up weights)."""
     if input.dtype.kind not in "iu" or input.ndim != 1 or (input.numel() and int(input.min()) < 0):
         raise RuntimeError("bincount: expected a 1-d tensor of integers of 0 or more")
-    xp = input.backend.xp
-    return Tensor._wrap(xp.bincount(input.array, None if weights is None else weights.array, minlength))
+    found = input.backend.xp.bincount(input.array, None if weights is None else weights.array, minlength)
+    single = weights is not None and weights.dtype == np.float32
+    return Tensor._wrap(found.astype(np.float32) if single else found)
 
 
 def searchsorted(sorted_sequence: Tensor, input: Tensor | float, *, right: bool = False) -> Tensor:

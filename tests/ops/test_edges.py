@@ -233,3 +233,51 @@ def test_a_source_of_another_type_is_not_cut_off(name: str) -> None:
     for call in (getattr(minillm.zeros(3, dtype=minillm.int64), n) for n in (name, name + "_")):
         with pytest.raises(RuntimeError, match=rf"{name}: expected a source of int64 .* float32"):
             call(0, minillm.tensor([0, 1]), minillm.tensor([1.5, 2.5]))
+
+
+def test_a_view_is_never_a_copy() -> None:
+    x = minillm.ones(2, 3)
+    for call in (
+        lambda: x.T.view(6),
+        lambda: minillm.ones(2, 3, 4).transpose(0, 1).view(3, 8),
+        lambda: minillm.ones(2, 1).expand(2, 3).view(6),
+    ):
+        with pytest.raises(RuntimeError, match="do not lie in memory in this order"):
+            call()
+    x.T.view(3, 1, 2).zero_()
+    minillm.from_numpy(np.frombuffer(bytearray(8), dtype=np.float32)).view(2, 1)
+    assert x.sum().item() == 0
+
+
+def test_a_diagonal_matrix_is_0_beside_infinity() -> None:
+    assert minillm.diag(minillm.tensor([inf, nan]))[0].tolist() == [inf, 0.0]
+    x = minillm.tensor([inf, 2.0], requires_grad=True)
+    minillm.diag(x, 1).sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0]
+    assert minillm.diag(minillm.tensor([True])).dtype == bool
+
+
+@pytest.mark.parametrize("places", [(3, 1), (-2,), (9,), (2, -1), ()])
+def test_places_to_cut_at_count_as_in_slices(places: tuple[int, ...]) -> None:
+    ours, theirs = minillm.tensor_split(minillm.arange(7), places), torch.arange(7).tensor_split(places)
+    assert [part.tolist() for part in ours] == [part.tolist() for part in theirs]
+
+
+def test_integers_have_no_remainder_by_0() -> None:
+    for call in (lambda x: x % 0, lambda x: minillm.fmod(x, minillm.tensor([0, 1]))):
+        with pytest.raises(RuntimeError, match="division of integers by 0"):
+            call(minillm.tensor([5, -5]))
+
+
+def test_every_axis_has_one_shift() -> None:
+    for shifts, dims in (((1, 2), 0), ((1, 2), None), (1, (0, 1))):
+        with pytest.raises(RuntimeError, match="one shift an axis"):
+            minillm.ones(2, 3).roll(shifts, dims)
+
+
+def test_weights_keep_their_type_in_a_count() -> None:
+    for dtype in (np.float32, np.float64, np.int64):
+        weights = np.array([1, 2], dtype=dtype)
+        ours = minillm.bincount(minillm.tensor([0, 2]), minillm.tensor(weights))
+        theirs = torch.bincount(torch.tensor([0, 2]), torch.tensor(weights))
+        assert str(theirs.dtype) == f"torch.{ours.dtype}" and ours.tolist() == theirs.tolist()

@@ -70,3 +70,25 @@ def test_a_mask_that_is_changed_later() -> None:
     mask.fill_(False)
     y.backward()
     assert x.grad.tolist() == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x, i: x.scatter(0, i, minillm.ones(1)), r"scatter: expected a source of shape \(2,\) or more, got"),
+        (lambda x, i: x.scatter_add(0, i, minillm.ones(1)), r"scatter_add: expected a source of shape \(2,\) or more"),
+        (lambda x, i: x.index_add(0, i, minillm.ones(1)), r"index_add: expected a source of shape \(2,\), got \(1,\)"),
+        (lambda x, i: minillm.ones(3, 2).index_add(0, i, minillm.ones(2)), r"of shape \(2, 2\), got \(2,\)"),
+        (lambda x, i: x.masked_select(minillm.tensor([1, 0, 1])), "masked_select: expected a bool mask"),
+    ],
+)
+def test_what_is_too_short_is_not_spread(call: Callable, words: str) -> None:
+    with pytest.raises(RuntimeError, match=words):
+        call(minillm.zeros(3), minillm.tensor([0, 2]))
+
+
+def test_a_number_is_written_to_as_a_tensor_of_one() -> None:
+    zero, two = minillm.tensor(0.0, requires_grad=True), minillm.tensor([0, 0])
+    y = zero.scatter_add(0, two, minillm.ones(2)) + zero.scatter(0, minillm.tensor(0), 5.0)
+    y.backward()
+    assert y.item() == 7.0 and zero.grad.item() == 1.0

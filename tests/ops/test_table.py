@@ -253,6 +253,8 @@ def layouts(x):
 
 @every_case
 def test_layout_does_not_matter(case):
+    if case.name == "view":
+        pytest.skip("view refuses a layout of which it would have to make a copy; see test_edges.py")
     for s in samples_of(case)[:3]:
         if not s.args or not isinstance(s.args[0], np.ndarray) or not s.args[0].ndim:
             continue
