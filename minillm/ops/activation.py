@@ -15,6 +15,7 @@ from minillm.backend import Array
 from minillm.backend.device import is_floating
 from minillm.ops import inplace as in_place
 from minillm.ops.arithmetic import mul
+from minillm.ops.common import normalize_dim
 from minillm.ops.elementary import sigmoid
 from minillm.ops.joining import chunk
 from minillm.ops.rows import in_tiles, multiply, working
@@ -196,14 +197,14 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 class Hardtanh(Pointwise):
-    """``y = min(max(x, low), high)``; the slope is 1 strictly between the bounds."""
+    """``y = min(max(x, low), high)``; the slope is 0 at and beyond the bounds, 1 elsewhere (at NaN, too)."""
 
     @staticmethod
     def kernel(ctx: Any, x: Array, y: Array, slope: Array | None, *, low: float, high: float) -> None:
         ctx.xp.maximum(x, low, out=y)
         ctx.xp.minimum(y, high, out=y)
         if slope is not None:
-            slope[...] = (x > low) & (x < high)
+            slope[...] = ~((x <= low) | (x >= high))
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
@@ -383,7 +384,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 
     Source: Dauphin et al., "Language Modeling with Gated Convolutional Networks", 2016.
     """
-    if not input.ndim or input.shape[dim] % 2:
+    if not input.ndim or input.shape[normalize_dim(dim, input.ndim)] % 2:
         raise RuntimeError(f"glu: expected an even length along dim {dim}, got shape {tuple(input.shape)}")
     a, b = chunk(input, 2, dim)
     return mul(a, sigmoid(b))

@@ -235,6 +235,15 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
         if a or b:
             if mode != "replicate" and max(a, b) >= input.shape[dim] + (mode == "circular"):
                 raise RuntimeError(f"pad: width {max(a, b)} is too large for an axis of {input.shape[dim]} ({mode})")
-            places = np.pad(np.arange(input.shape[dim]), (a, b), mode=spelled)  # type: ignore[call-overload]
+            places = np.arange(input.shape[dim])
+            if mode == "circular":  # what is cut off does not come in at the other end
+                places = _cut(places, a, b)
+            places = np.pad(places, (max(0, a), max(0, b)), mode=spelled)  # type: ignore[call-overload]
+            places = places if mode == "circular" else _cut(places, a, b)
             input = input.index_select(dim, tensor(places, device=input.device))
     return input
+
+
+def _cut(places: Any, a: int, b: int) -> Any:
+    """Return what negative widths leave of an axis."""
+    return places[max(0, -a) : len(places) - max(0, -b)]

@@ -76,6 +76,8 @@ ROWS: list[Row] = [
     ("median along an axis", lambda t, x: x.median(1).values, [[3.0, nan, 1], [3, 1, 2]], [nan, 2], None),
     ("median along an axis, kept", lambda t, x: x.median(0, keepdim=True)[0], [3.0, 1, 2, 4], [2], [0, 0, 1, 0]),
     ("median of a number", lambda t, x: x.median(0).values, 3.0, 3, 1),
+    ("hardtanh at its bounds and at NaN", lambda t, x: t.nn.functional.hardtanh(x), [-1.0, nan, 0, 1], [-1, nan, 0, 1],
+     [0, 1, 1, 0]),
     ("NaN is the largest", lambda t, x: x.max(), [1.0, nan, 3], nan, None),
 ]  # fmt: skip
 
@@ -281,3 +283,11 @@ def test_weights_keep_their_type_in_a_count() -> None:
         ours = minillm.bincount(minillm.tensor([0, 2]), minillm.tensor(weights))
         theirs = torch.bincount(torch.tensor([0, 2]), torch.tensor(weights))
         assert str(theirs.dtype) == f"torch.{ours.dtype}" and ours.tolist() == theirs.tolist()
+
+
+@pytest.mark.parametrize("mode", ["replicate", "circular", "reflect"])
+@pytest.mark.parametrize("widths", [(2, -1), (-1, 1), (-2, -1), (-1, 2)])
+def test_a_negative_width_cuts_off_whatever_is_put_at_the_other_end(mode: str, widths: tuple[int, int]) -> None:
+    x = np.arange(4.0).reshape(1, 4)
+    ours, theirs = (t.nn.functional.pad(t.tensor(x), widths, mode=mode) for t in (minillm, torch))
+    np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
