@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import timeit
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,12 @@ class FarArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __getitem__(self, where: Any) -> FarArray:
         return wrap(self.inside[unwrap(where)])
 
+    def __setitem__(self, where: Any, value: Any) -> None:
+        self.inside[unwrap(where)] = unwrap(value)
+
+    def __len__(self) -> int:
+        return len(self.inside)  # shapes are known at home
+
     def get(self) -> np.ndarray:
         """Return a NumPy array; this is a way home, and is counted."""
         TRIPS["home"] += 1
@@ -118,15 +125,20 @@ class FarArray(np.lib.mixins.NDArrayOperatorsMixin):
 class Far:
     """The library of far arrays: NumPy's functions, and ``asarray``, the one way out."""
 
+    def __init__(self, functions: Any = np) -> None:
+        self.functions = functions
+
     def __getattr__(self, name: str) -> Any:
-        found = getattr(np, name)
+        found = getattr(self.functions, name)
+        if isinstance(found, ModuleType):  # such as linalg
+            return Far(found)
         if isinstance(found, type) or not callable(found):
             return found
         return lambda *inputs, **more: wrap(found(*unwrap(inputs), **{k: unwrap(v) for k, v in more.items()}))
 
-    def asarray(self, array: np.ndarray) -> FarArray:
-        """Move a NumPy array to the device."""
-        return FarArray(np.array(array))
+    def asarray(self, array: Any, dtype: Any = None) -> FarArray:
+        """Copy a NumPy array to the device; an array that is there already is copied too."""
+        return FarArray(np.array(array.inside if isinstance(array, FarArray) else array, dtype))
 
 
 far = Far()
@@ -228,7 +240,7 @@ Training with 16 bits
 Matrices in float16 take half the memory and multiply several times as fast on cards made for it. Micikevicius and
 others (2018) found what it takes. *Master weights*: the weights stay in float32, since a small step is lost beside a
 float16 (above: 1 + 0.0004 is 1). And *loss scaling*: the loss is a mean over all tokens of a batch, 3.2 million in
-the largest GPT-3, so the gradient in one score is at most 3e-7, and float16 ends at 6e-8: what is ten times smaller
+the largest GPT-3, so the gradient in one score is at most 3e-7, and float16 ends at 6e-8: what is twelve times smaller
 than the largest becomes 0. The cure is to multiply the loss by S before the backward pass; by the chain rule all
 gradients are multiplied by S; and to divide by S in float32, before the step. S may be large as long as nothing exceeds
 65,504. What does is inf, and that step is left out. *Dynamic* scaling finds S by itself: halve it after an inf, double
@@ -248,7 +260,7 @@ Then the speed. A product of n by n matrices needs $2 n^3$ operations and moves 
 operations per byte. Adding two matrices needs one operation for 12 bytes, at every size. A machine can do so many
 operations a second and move so many bytes, and the smaller of both limits is its *roofline* (Williams, Waterman and
 Patterson 2009): work with few operations per byte waits for memory. That is why a card that is 50 times faster at
-products is no faster for a small model, and why operations on single numbers are fused.
+products is no faster for a small model, and why operations on single numbers are *fused*, done in one trip to memory.
 """
 
 # %%
