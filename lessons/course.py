@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import types
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,8 @@ def do_run(arguments: argparse.Namespace) -> int:
     if lesson.time:
         print(f"lesson {lesson.number:02d}, on the CPU; about {lesson.time}", flush=True)
     sys.argv = [lesson.name, *arguments.arguments]
+    # The commands have imported some lessons; that such a one now runs once more, as the main program, is meant.
+    warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
     runpy.run_module(f"lessons.{lesson.name}", run_name="__main__", alter_sys=True)
     return 0
 
