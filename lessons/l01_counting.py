@@ -144,7 +144,7 @@ the next letter still costs when n - 1 letters are known and *the true shares ar
 $$ F_n = H(\text{n-grams}) - H(\text{(n-1)-grams}), \qquad H = -\sum_g p(g) \log_2 p(g) $$
 
 He found 4.76 (nothing known: $\log_2 27$), 4.03, 3.32 and 3.1 bits. We can put the counts of our text into the same
-formula. The first three agree with his to the second digit or so. The fourth does not, and a smaller piece of the same
+formula. The first three agree with his to two per cent or so. The fourth does not, and a smaller piece of the same
 text shows why: it falls further. With n = 3 there are 27 * 27 * 27 = 19,683 possible triples, and a short text cannot
 show the rare ones; what it does not show looks impossible, so the text looks more predictable than the language is.
 An entropy that is computed from the counts of a sample is *too low* on average, and the more so the longer the
@@ -250,7 +250,7 @@ if __name__ == "__main__":
     for context in ("", "t", "th", "qx"):  # the last was never seen
         assert math.isclose(next_probabilities(model, context, alphabet).sum(), 1, rel_tol=1e-9)
 
-    # On its own training text the naive model reaches exactly the entropy of the counts.
+    # On its own training text the naive model reaches the entropy of the counts, but for the ends of the text.
     piece = letters[:20_000]
     assert math.isclose(bits_naive(followers(piece, 3), piece, 3), shannon_f(piece, 3), abs_tol=1e-3)
     print("hand-made numbers, sums to 1, and the entropy of the counts: all as they should be")
@@ -310,8 +310,8 @@ r"""
 The figure
 ----------
 
-On the text that was counted, a longer context always looks better. On held-out text it helps up to about five
-letters, and then the counts run out: most contexts of six letters were seen once or never. The gap between the two
+On the text that was counted, a longer context always looks better. On held-out text it helps up to about n = 5, and
+then the counts run out: with n = 6 more than half of the contexts were seen only once. The gap between the two
 lines is *overfitting*, and it will be with us until the last lesson. What comes after this lesson is one long answer
 to it: how can a model use a long context that it has never seen before?
 """

@@ -263,12 +263,12 @@ no vocabulary of words is ever complete, and any list of merges catches the freq
 from, and on held-out text, for three splits. A merge brings less than the one before, and from about a thousand merges
 on the two texts part: the later merges spell words of the training text.
 
-One warning for all lessons to come. What training makes small is called the *loss*; for a language model that is
-the cross-entropy of lesson 01. Often it is given in *nats*, with the natural logarithm (1 nat is 1.44 bits), or as
-*perplexity*, which is 2 to the power of the bits: among so many equally likely tokens the model hesitates. But a loss
-*per token* says nothing as long as one does not know the tokens. The last lines judge the simplest model there is (each
-token has its frequency, no context) on the same text with two tokenizers: per token the subwords look worse, per byte
-they are far better. We report bits per *byte*, which nobody can improve by cutting differently.
+One warning for all lessons to come. What training makes small is called the *loss*; for a language model that is the
+cross-entropy of lesson 01. Often it is given in *nats*, with the natural logarithm (1 nat is 1.44 bits), or as
+*perplexity*, which is 2 to the power of the bits per token: among so many equally likely tokens the model hesitates.
+But a loss *per token* says nothing as long as one does not know the tokens. The last lines judge the simplest model
+there is (each token has its frequency, no context) on the same text with two tokenizers: per token the subwords look
+worse, per byte they are far better. We report bits per *byte*: a unit that stays the same however the text is cut.
 """
 
 

@@ -72,7 +72,7 @@ what alternates cancels (Polyak 1964):
 $$ b \leftarrow \mu b + g, \qquad w \leftarrow w - \eta \, b $$
 
 With the best $\eta$ and $\mu$, 0.98 becomes $(\sqrt{h_2} - \sqrt{h_1}) / (\sqrt{h_2} + \sqrt{h_1})$, here 0.82: in
-the long run 11 times fewer steps. But one has to know how steep and how flat the loss is, and nobody does.
+the long run ten times fewer steps. But one has to know how steep and how flat the loss is, and nobody does.
 
 A step size for each number
 ---------------------------
@@ -90,8 +90,8 @@ w \leftarrow w - \eta \, \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} +
 
 With $\beta_1 = 0.9$ a gradient counts for about 10 steps, with $\beta_2 = 0.999$ its square for about 1000. Both means
 begin at 0, as if there had been gradients of 0 before; the divisions by $1 - \beta^t$, where t is the number of the
-step, take that out exactly. m is the momentum; its root-mean-square makes the step free of units: where gradients agree
-it is $\eta$ long, where they contradict each other it is shorter.
+step, take that out exactly. m is the momentum; dividing by the root of the mean square makes the step free of units:
+where gradients agree it is $\eta$ long, where they contradict each other it is shorter.
 
 The naive version
 -----------------
@@ -391,7 +391,8 @@ r"""
 The figure
 ----------
 
-Left the turned ravine, where momentum (told how steep and how flat it is) wins. Right the language model, where the two
+Left the turned ravine, where momentum (told how steep and how flat it is) wins, though its running sum first throws it
+up the slope. Right the language model, where the two
 rules with a step size for each number win, in the order that Kingma and Ba found. So the answer to the question is not
 that Adam finds its way through ravines. It is that in text features are rare and frequent, gradients therefore small
 and large, and Adam's steps do not mind. One learning rate then serves all parameters, and nearly the same one serves

@@ -221,7 +221,7 @@ Why the root of D
 
 Vaswani et al. (2017, section 3.2.1) give an argument that can be measured. Let the entries of q and k be independent,
 with mean 0 and variance 1. Then each product $q_i k_i$ has mean 0 and variance 1, and the score, a sum of D of them,
-has variance D: its typical size is $\sqrt{D}$. With D = 64 scores differ by about 8, and softmax gives the largest
+has variance D: its typical size is $\sqrt{D}$. With D = 64 scores lie about 8 from 0, and softmax gives the largest
 nearly everything. Then learning stops. The slope of a weight in its own score is
 
 $$ \frac{\partial w_j}{\partial s_j} = w_j (1 - w_j) $$
@@ -476,7 +476,7 @@ QUIZ = (
         (
             "Nothing at all.",
             "The order of the words.",
-            "Which words occur and how often, but not in which order.",
+            "Which words occur and in which shares, but not in which order.",
         ),
         2,
         "The answer is a sum over the past, and a sum does not know the order of its terms. What is in the bag, and "
