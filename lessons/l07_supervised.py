@@ -10,7 +10,7 @@ learn to label the rest. This lesson compares four old methods that all draw str
 they find them: counting (naive Bayes), and going downhill on three different losses. How many labels they get decides
 who wins; labels are what costs money.
 
-- You need: lessons 03 and 05 (gradients, Adam), and the bag of words of lesson 06
+- You need: lessons 01 (cross-entropy, add-k), 03 and 05 (gradients, Adam), and the bag of words of lesson 06
 - Time: 50 s and 430 MB on two cores
 - Corpus: ``docstring-topics``, help texts of your own Python, each with one of eleven topics
 - Band: 0.76 to 0.90 of the held-out texts right (logistic regression, 3,200 labels, mean of three splits)
@@ -170,7 +170,7 @@ if __name__ == "__main__":
     ones = np.concatenate([few, np.ones((40, 1))], axis=1)  # (N, 3)
     exact = np.linalg.lstsq(ones, np.eye(4)[labels], rcond=None)[0]  # (3, 4)
     found = np.concatenate([part.reshape(-1, 4) for part in train(few, labels, 4, "squared", rng, 1500, lr=0.02)])
-    assert np.abs(found - exact).max() < 0.02, np.abs(found - exact).max()  # batches of 40 of 64: it is all texts
+    assert np.abs(found - exact).max() < 0.02, np.abs(found - exact).max()  # 64 of 40 texts: nearly all, each batch
 
     texts, topics = ["red apple", "green apple apple", "fast train", "slow red train"], [0, 0, 1, 1]
     model = NaiveBayes().fit(texts, topics)

@@ -350,9 +350,9 @@ Measure
 -------
 
 First the claim: with d and h of at least V, *gradient descent arrives at the counted table*. Then all models on
-held-out text. The formula learns on windows, since it alone looks at more than one letter. It has one minimum only:
-scores are sums of parameters, and cross-entropy is convex in the scores (its *surface* has no valley beside the
-lowest), so a bad result is not bad luck. How far back should it sum?
+held-out text. The formula learns on windows, since it alone looks at more than one letter. The *surface* of its loss
+has one valley only: scores are sums of parameters, and cross-entropy is *convex* in the scores (along no line does it
+bend downwards), so a bad result is not bad luck. How far back should it sum?
 
 (13) The text is in lower case without punctuation, the seed's second step: here, because 27 symbols make small tables.
 It should be a choice that one measures: what is thrown away cannot be written any more, and may carry meaning.

@@ -11,7 +11,7 @@ dog sat on the": other words, other counts. Bengio and others (2003) gave each w
 vectors that are alike, and what is learned about one holds for its neighbours. How large must d be? The recipe that
 this course grew from says 128 or 256. We measure.
 
-- You need: lessons 01 (n-grams), 03 (gradients), 05 (Adam) and 06 (principal components)
+- You need: lessons 01 (n-grams), 03 (gradients), 05 (Adam), 06 (principal components) and 08 (modules)
 - Time: 40 s and 170 MB on two cores
 - Corpus: ``microworld``, texts from a toy town, whose entropy is known exactly
 - Band: 0.38 to 0.41 bits per character (held-out text, width 64, mean of three seeds)

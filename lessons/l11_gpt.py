@@ -136,7 +136,7 @@ Attention, many heads at once
 -----------------------------
 
 One matrix product makes queries, keys and values for all heads. Each head then takes, for every position, the mean of
-the values that it may see, weighted by how well its query fits their keys:
+the values that it may see, weighted by how well its query fits their keys (the mask is 0, or -inf where it hides):
 
 $$ \mathrm{softmax}\left(QK^T / \sqrt{D} + \mathrm{mask}\right) V $$
 

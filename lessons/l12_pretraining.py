@@ -361,7 +361,7 @@ Step size, width, decay: nobody can compute which are best, so one tries. Three 
 
 - *grid*: a few values of each, and all combinations;
 - *random*: as many trials, each with its own value of everything;
-- *halving*: many candidates for a short time; the better half goes on for twice as long, and so on until one is left.
+- *halving*: many candidates for a short time; the better half again, for twice as long, and so on until one is left.
 
 Bergstra and Bengio (2012) showed why random beats the grid: of several settings few matter, and nobody knows before
 which. A grid of 3 times 3 tries 3 values of the one that matters; nine random trials try nine.

@@ -170,9 +170,9 @@ How likely is each label, after the words were seen? With P(y), the share of lab
 
 $$ P(y \mid w_1 \dots w_n) = \frac{P(y) \, P(w_1 \dots w_n \mid y)}{\sum_{c} P(c) \, P(w_1 \dots w_n \mid c)} $$
 
-The sum below is the *evidence*, P(text): the same for all labels, so the best label needs it not. Probabilities of
-texts are tiny (50 words at one in ten: $10^{-50}$), so all is done in logarithms, and the largest is taken out before
-the exponential. It costs one pass through the model *for each label*; a classifier needs one.
+The sum below is the *evidence*, P(text): the same for all labels, so the best label is found without it. Probabilities
+of texts are tiny (50 words at one in ten: $10^{-50}$), so all is done in logarithms, and the largest is taken out
+before the exponential. It costs one pass through the model *for each label*; a classifier needs one.
 """
 
 

@@ -38,7 +38,7 @@ def matmul_backward(a: np.ndarray, b: np.ndarray, dc: np.ndarray) -> tuple[np.nd
     Shape:
         a (..., N, K), b (..., K, M), dc (..., N, M). The axes in front broadcast: one matrix may meet a whole stack.
     """
-    # Hint 1: for two matrices da = dc b^T and db = a^T dc; the lesson derives it, and the shapes allow nothing else.
+    # Hint 1: for two matrices da = dc b^T and db = a^T dc; the lesson says so, and the shapes allow nothing else.
     # Hint 2: .T turns all axes around; of a stack only the last two must change places: np.swapaxes(b, -1, -2).
     # Hint 3: a matrix that met a stack was used once for each matrix of it; there is a function for that above.
     raise NotImplementedError("matmul_backward")

@@ -30,8 +30,8 @@ def principal_components(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]
     """Return the k directions of largest variance of some points, and the variances, the largest first.
 
     The variance along v is the mean of ((x_i - mean) @ v)^2 over the N points. The directions have length 1 and stand
-    at right angles to each other; the sign of each is free. The points are not changed. (The points that you will get
-    have variances that differ by a third or more; with equal ones power iteration does not know where to turn.)
+    at right angles to each other; the sign of each is free. The points are not changed. (Of the points that you will
+    get each variance is at most 0.7 of the one before; with equal ones power iteration does not know where to turn.)
 
     Shape:
         x (N, C) with k at most C; directions (k, C), variances (k,).

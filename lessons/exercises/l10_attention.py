@@ -23,7 +23,7 @@ def causal_mask(t: int, s: int) -> np.ndarray:
 
 
 def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return softmax(q k^T / sqrt(D) + mask) v, where a hidden key has weight 0.
+    """Return softmax(q k^T / sqrt(D)) v, where a key that the mask hides has weight 0 and takes no part in the sum.
 
     Scores may be as large as a thousand; nothing may overflow. A query that may see no key at all gets zeros.
 

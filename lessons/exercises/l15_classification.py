@@ -30,7 +30,7 @@ def mean_pool(h: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return the mean of the hidden states of each text, (B, C), leaving filled positions out.
 
     Args:
-        h: hidden states, (B, T, C); at filled positions anything may stand.
+        h: hidden states, (B, T, C); at filled positions any numbers may stand.
         mask: True where there is text, (B, T); every row has one True or more, at any places.
     """
     # Hint 1: for one text it is h[i][mask[i]].mean(axis=0).
@@ -43,7 +43,7 @@ def last_pool(h: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return the hidden state of the last token of each text, (B, C).
 
     Args:
-        h: hidden states, (B, T, C); at filled positions anything may stand.
+        h: hidden states, (B, T, C); at filled positions any numbers may stand.
         mask: True where there is text, (B, T); every row has one True or more, at any places.
     """
     # Hint 1: it is h[:, -1] only for texts that fill their row.

@@ -13,7 +13,7 @@ def causal_mask(t: int, s: int) -> np.ndarray:
 
 
 def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return softmax(q k^T / sqrt(D) + mask) v; zeros where nothing is visible."""
+    """Return softmax(q k^T / sqrt(D)) v over the visible keys; zeros where there are none."""
     scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
     scores = np.where(mask, scores, -np.inf)
     top = scores.max(axis=-1, keepdims=True)
