@@ -66,7 +66,7 @@ course, the *cross-entropy*:
 $$ \text{bits per character} = -\frac{1}{N} \sum_{i=1}^{N} \log_2 P(c_i \mid h_i) $$
 
 Lower is better. It is also the size that the text has after compression by this model: a method called arithmetic
-coding spends $-\log_2 p$ bits on each character, up to two bits for the whole file. A compressor is a language model.
+coding spends $-\log_2 p$ bits on each character, and at most two more in all. A compressor is a language model.
 """
 
 

@@ -199,8 +199,8 @@ Random numbers
 --------------
 
 Every library has its own generator: the same seed gives other weights on another device, or with another version.
-minillm draws on the host, and moves; and it draws for each purpose from a stream of its own, so that whoever adds
-dropout (setting numbers to 0 at random, in training) does not change which words are sampled.
+minillm draws on the processor's side, the *host*, and moves; and it draws for each purpose from a stream of its own, so
+that whoever adds dropout (setting numbers to 0 at random, in training) does not change which words are sampled.
 
 The order of sums
 -----------------
@@ -239,12 +239,13 @@ Training with 16 bits
 
 Matrices in float16 take half the memory and multiply several times as fast on cards made for it. Micikevicius and
 others (2018) found what it takes. *Master weights*: the weights stay in float32, since a small step is lost beside a
-float16 (above: 1 + 0.0004 is 1). And *loss scaling*: the loss is a mean over all tokens of a batch, 3.2 million in
-the largest GPT-3, so the gradient in one score is at most 3e-7, and float16 ends at 6e-8: what is twelve times smaller
-than the largest becomes 0. The cure is to multiply the loss by S before the backward pass; by the chain rule all
-gradients are multiplied by S; and to divide by S in float32, before the step. S may be large as long as nothing exceeds
-65,504. What does is inf, and that step is left out. *Dynamic* scaling finds S by itself: halve it after an inf, double
-it after some steps without. Here we write out what minillm has as ``minillm.autocast`` and ``minillm.amp.GradScaler``.
+float16 (above: 1 + 0.0004 is 1). And *loss scaling*: the loss is a mean over all tokens of a batch (the texts of one
+step), 3.2 million in the largest GPT-3, so the gradient in one score is at most 3e-7, and float16 ends at 6e-8: what is
+twelve times smaller than the largest becomes 0. The cure is to multiply the loss by S before the backward pass; by the
+chain rule all gradients are multiplied by S; and to divide by S in float32, before the step. S may be large as long as
+nothing exceeds 65,504. What does is inf, and that step is left out. *Dynamic* scaling finds S by itself: halve it after
+an inf, double it after some steps without. Here we write out what minillm has as ``minillm.autocast`` and
+``minillm.amp.GradScaler``.
 """
 
 # %% [markdown]
@@ -253,8 +254,8 @@ Measure
 -------
 
 We train lesson 03's network on two moons. Each of the 100 points counts as one token of a batch of $2^{22}$, so its
-gradient is divided by that, and the learning rate is multiplied by as much: in float32 nothing changes. In float16 we
-try scales from 1 to $2^{36}$, three seeds each.
+gradient is divided by that, and the learning rate, lesson 03's ``lr``, is multiplied by as much: in float32 nothing
+changes. In float16 we try scales from 1 to $2^{36}$, three seeds each.
 
 Then the speed. A product of n by n matrices needs $2 n^3$ operations and moves $3 \cdot 4 n^2$ bytes: n / 6
 operations per byte. Adding two matrices needs one operation for 12 bytes, at every size. A machine can do so many

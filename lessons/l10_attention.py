@@ -383,7 +383,7 @@ How to read these numbers
 - Without the division it begins saturated. Some positions look at a wrong place with weight 1, and stay there.
 - One head finds one of the two; two heads find both. Longer training would not help: the answer of
   one head is one mean. With equal weights the mean of *a* and *b* is also that of *b* and *a*. With unequal ones the
-  heavier symbol can be told, but no linear readout that is right when both are equal is right about the lighter one in
+  heavier symbol can be told, but no linear layer that is right when both are equal is right about the lighter one in
   both orders (two lines on paper).
 """
 

@@ -233,8 +233,8 @@ $$ \mathrm{scores} = W (h_i + e_y) = W h_i + W e_y $$
 The first term is what the words before say, said by a GPT; the second is one row of V numbers for each label, the same
 at all places: the formula's row $W_h[l]$, made of C numbers instead of V. C is 64 here, so a label has 64 numbers to
 learn, and what raises *mango* raises the words whose vectors are like it. Since e comes last, the body reads a text
-once, not once for each label. (Yogatama and others, 2017, whom we follow in the measurement, share one LSTM among all
-labels in one of their models.)
+once, not once for each label. (Yogatama and others, 2017, whom we follow in the measurement, share one network among
+all labels in one of their models.)
 """
 
 

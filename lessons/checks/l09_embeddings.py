@@ -94,7 +94,7 @@ def nearest_are_the_nearest(answer: Any, case: tuple[np.ndarray, int], n: int) -
     assert id not in found, f"{id} is no neighbour of itself: {found}"
     assert len(found) == n == len(set(found)), f"expected {n} different ids, got {found}"
     lengths = np.sqrt((table * table).sum(axis=1))
-    cosines = table @ table[id] / (lengths * lengths[id])
+    cosines = (table @ table[id] / (lengths * lengths[id])).tolist()
     rest = [i for i in range(len(table)) if i not in (id, *found)]
     row = [cosines[i] for i in found] + ([max(cosines[i] for i in rest)] if rest else [])
     assert all(a >= b - 1e-9 for a, b in zip(row, row[1:])), f"{found}: their cosines, and the best left out, are {row}"
