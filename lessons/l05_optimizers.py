@@ -306,8 +306,8 @@ step size for all either hurries the frequent ones or forgets the rare ones. Eac
 rates, a factor of 3 apart; batches of 128, as in the paper; the loss is that of training, on places fixed for all.
 
 The last lines try the schedule with a learning rate that is too long to be kept. Half a cosine makes it as good as the
-best fixed one, so the exact choice matters less. Warm-up hardly shows here, with a loss that has one valley and no
-bends; in deep networks it does.
+best fixed one, so the exact choice matters less. Warm-up hardly shows here, with a loss that has one valley; in
+deep networks it does.
 """
 
 
