@@ -411,8 +411,9 @@ Left the run: the curve of the training batches jumps, since each is another han
 always asked about the same text. They lie close together: the model has read the text about twice and has not learned
 it by heart. It passes the 5-grams (0.76), and then the best n-grams, which look at eight letters and so know half a
 phrase of the town; a longer run goes on towards the floor. Right the search: crosses stand in three columns, three on
-top of each other, since in so short a run the decay changes nothing. Of nine trials the grid wasted six. The circles, random, were better in two of three seeds and equal in the third, and they show what
-the grid cannot: the best step sizes lie at the end of the range, so the range was too small.
+top of each other, since in so short a run the decay changes nothing. Of nine trials the grid wasted six. The circles,
+random, were better in two of three seeds and equal in the third, and they show what the grid cannot: the best step
+sizes lie at the end of the range, so the range was too small.
 """
 
 # %%
