@@ -212,6 +212,11 @@ class Tensor(TensorMethods, Variable):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if not self.array.ndim and spec else str(self)
 
+    def __copy__(self) -> Tensor:
+        made = type(self).__new__(type(self))  # the same memory, as in PyTorch, and no part of a graph
+        made.array, made._version, made.requires_grad = self.array, self._version, self.requires_grad
+        return made
+
     def __deepcopy__(self, memo: dict) -> Tensor:
         if self.grad_fn is not None:
             raise RuntimeError("deepcopy: only leaf tensors can be copied; use tensor.detach().clone()")

@@ -61,6 +61,18 @@ class _Listed(Module):
         self._modules.clear()
         return self.extend(kept)  # type: ignore[arg-type]
 
+    def pop(self, index: int = -1) -> Any:
+        """Take a module out and return it; the ones behind it move up."""
+        module = self[index]
+        del self[index]
+        return module
+
+    def __add__(self, other: Iterable[Module]) -> Any:
+        return type(self)().extend([*self, *other])
+
+    def __iadd__(self, other: Iterable[Module]) -> Any:
+        return self.extend(list(other))
+
 
 class ModuleList(_Listed):
     """A list of modules, whose parameters count as the owner's."""
@@ -147,19 +159,34 @@ class ModuleDict(Module):
         """Take a module out and return it."""
         return self._modules.pop(key)
 
+    def clear(self) -> None:
+        """Take all modules out."""
+        self._modules.clear()
+
+
+def _parameter(value: Any) -> Parameter:
+    return value if isinstance(value, Parameter) else Parameter(value)
+
 
 class ParameterList(Module):
-    """A list of parameters."""
+    """A list of parameters, under the names "0", "1", ...; a tensor becomes a parameter."""
 
     def __init__(self, values: Iterable[Any] | None = None) -> None:
         super().__init__()
-        for value in values or ():
-            self.append(value)
+        self.extend(values or ())
 
     def append(self, value: Any) -> ParameterList:
-        """Add a parameter (a tensor becomes one) at the end; returns the list."""
-        self.register_parameter(str(len(self)), value if isinstance(value, Parameter) else Parameter(value))
+        """Add a parameter at the end; returns the list."""
+        self.register_parameter(str(len(self)), _parameter(value))
         return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Add parameters at the end; returns the list."""
+        for value in list(values):
+            self.append(value)
+        return self
+
+    __iadd__ = extend
 
     def __len__(self) -> int:
         return len(self._parameters)
@@ -167,23 +194,29 @@ class ParameterList(Module):
     def __iter__(self) -> Iterator[Any]:
         return iter(self._parameters.values())
 
-    def __getitem__(self, index: int) -> Any:
-        return list(self._parameters.values())[index]
+    def __getitem__(self, index: Any) -> Any:
+        found = list(self._parameters.values())[index]
+        return type(self)(found) if isinstance(index, slice) else found
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        self.register_parameter(list(self._parameters)[index], _parameter(value))
 
 
 class ParameterDict(Module):
-    """A dictionary of parameters."""
+    """A dictionary of parameters; a tensor becomes a parameter."""
 
-    def __init__(self, parameters: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, parameters: Any = None) -> None:
         super().__init__()
-        for name, value in (parameters or {}).items():
-            self[name] = value
+        self.update(parameters or {})
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self.register_parameter(key, value if isinstance(value, Parameter) else Parameter(value))
+        self.register_parameter(key, _parameter(value))
 
     def __getitem__(self, key: str) -> Any:
         return self._parameters[key]
+
+    def __delitem__(self, key: str) -> None:
+        del self._parameters[key]
 
     def __len__(self) -> int:
         return len(self._parameters)
@@ -191,6 +224,35 @@ class ParameterDict(Module):
     def __iter__(self) -> Iterator[str]:
         return iter(self._parameters)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._parameters
+
+    def keys(self) -> Iterable[str]:
+        """Return the names."""
+        return self._parameters.keys()
+
     def items(self) -> Iterable[tuple[str, Any]]:
         """Return names and parameters."""
         return self._parameters.items()
+
+    def values(self) -> Iterable[Any]:
+        """Return the parameters."""
+        return self._parameters.values()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a parameter, or ``default`` if there is none of that name."""
+        return self._parameters.get(key, default)
+
+    def update(self, parameters: Any) -> None:
+        """Add parameters from a dictionary or (name, parameter) pairs."""
+        known = isinstance(parameters, (Mapping, ParameterDict))
+        for name, value in parameters.items() if known else parameters:
+            self[name] = value
+
+    def pop(self, key: str) -> Any:
+        """Take a parameter out and return it."""
+        return self._parameters.pop(key)
+
+    def clear(self) -> None:
+        """Take all parameters out."""
+        self._parameters.clear()

@@ -17,8 +17,8 @@ LISTS = [nn.ModuleList, lambda modules=(): nn.Sequential(*modules)]
 steps = st.lists(
     st.one_of(
         st.just(("append",)),
-        st.tuples(st.just("extend"), st.integers(0, 2)),
-        st.tuples(st.sampled_from(["insert", "set", "delete", "get"]), st.integers(-3, 3)),
+        st.tuples(st.sampled_from(["extend", "+", "+="]), st.integers(0, 2)),
+        st.tuples(st.sampled_from(["insert", "set", "delete", "get", "pop"]), st.integers(-3, 3)),
         st.tuples(st.sampled_from(["delete slice", "get slice"]), st.slices(4)),
     ),
     max_size=8,
@@ -35,13 +35,21 @@ def test_lists_behave_as_lists(make, program):
     """The model is a list of Python; names are "0", "1", ... at all times."""
     ours, model = make(), []
     for step, *rest in program:
-        new = parts(rest[0] if step == "extend" else 1)
+        new = parts(rest[0] if step in ("extend", "+", "+=") else 1)
         if step == "append":
             assert ours.append(new[0]) is ours
             model.append(new[0])
         elif step == "extend":
             assert ours.extend(new) is ours
             model.extend(new)
+        elif step == "+":
+            before, longer = list(ours), ours + new
+            assert type(longer) is type(ours) and list(longer) == model + new and list(ours) == before
+        elif step == "+=":
+            same = ours
+            ours += new
+            model += new
+            assert ours is same
         elif step == "insert":
             ours.insert(rest[0], new[0])
             model.insert(rest[0], new[0])
@@ -59,12 +67,16 @@ def test_lists_behave_as_lists(make, program):
             elif step == "delete":
                 del ours[rest[0]]
                 del model[rest[0]]
+            elif step == "pop":
+                assert ours.pop(rest[0]) is model.pop(rest[0])
         else:
             with pytest.raises(IndexError):
                 if step == "set":
                     ours[rest[0]] = new[0]
                 elif step == "delete":
                     del ours[rest[0]]
+                elif step == "pop":
+                    ours.pop(rest[0])
                 else:
                     ours[rest[0]]
         assert list(ours) == model and len(ours) == len(model)
@@ -190,3 +202,31 @@ def test_parameter_lists_and_dicts_hold_parameters():
         listed[3]
     with pytest.raises(KeyError):
         named["c"]
+
+
+def test_parameters_in_lists_and_dictionaries_are_handled_as_pytorchs():
+    found = []
+    for net, make in ((nn, minillm), (torch.nn, torch)):
+        listed = net.ParameterList([make.zeros(1)])
+        listed += [make.zeros(2), net.Parameter(make.zeros(3))]
+        listed.extend(listed[:1])
+        listed[1] = make.ones(4)
+        named = net.ParameterDict({"a": make.zeros(1), "b": make.zeros(2)})
+        named.update({"c": make.zeros(3), "a": make.ones(5)})
+        taken = named.pop("b")
+        del named["c"]
+        named.update([("d", make.zeros(6))])
+        found.append(
+            [
+                [(name, tuple(p.shape), type(p) is net.Parameter) for name, p in m.named_parameters()]
+                for m in (net.ModuleList([listed]), named, listed[1:3])
+            ]
+            + [list(named.keys()), [len(p) for p in named.values()], len(taken), "b" in named, "a" in named]
+            + [named.get("b"), len(named.get("d"))]
+        )
+        named.clear()
+        assert len(named) == 0
+        modules = net.ModuleDict({"x": net.Identity()})
+        modules.clear()
+        assert not list(modules.keys())
+    assert found[0] == found[1]

@@ -281,6 +281,21 @@ def test_text_of_nested_modules_equals_pytorch():
     assert repr(nn.Sequential()) == "Sequential()"
 
 
+def test_a_shallow_copy_of_a_tensor_shares_its_memory():
+    for make in (lambda t: t.zeros(2), lambda t: t.zeros(2, requires_grad=True), lambda t: t.nn.Parameter(t.zeros(2))):
+        ours, theirs = make(minillm), make(torch)
+        for x in (ours, theirs):
+            twin = copy.copy(x)
+            assert type(twin) is type(x) and twin.requires_grad == x.requires_grad and twin.grad is None
+            twin.detach()[0] = 3
+            assert x[0].item() == 3 and twin is not x
+    x = minillm.ones(2, requires_grad=True)
+    y = (x * x).sum()
+    copy.copy(x).detach()[0] = 5
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
 def test_a_deep_copy_is_its_own_module_with_the_same_ties():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[1].weight = model[0].weight
