@@ -155,10 +155,16 @@ def _broadcast(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
     return x if x.shape == shape else xp.broadcast_to(x, shape)
 
 
-@functools.lru_cache(8)
 def _future(xp: Any, n: int, dtype: np.dtype) -> Array:
     """Return what is added to the scores on the diagonal (n, n): -inf where a query would see a later key."""
+    if xp is np and n <= QUERY_TILE:
+        return _kept_future(n, dtype)
     return xp.triu(xp.full((n, n), -math.inf, dtype=dtype), 1)
+
+
+@functools.lru_cache(8)
+def _kept_future(n: int, dtype: np.dtype) -> Array:
+    return np.triu(np.full((n, n), -math.inf, dtype=dtype), 1)
 
 
 def _as_bias(xp: Any, mask: Array, dtype: Any) -> Array:
