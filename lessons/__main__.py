@@ -6,7 +6,9 @@ Nothing heavy is imported before a command is known to be right, so that every `
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
 import threading
 import traceback
@@ -23,6 +25,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, text: str, *, device: bool = True) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(parser=made)
         made.add_argument("--debug", action="store_true", help="show where in the program an error came from")
         if device:
             made.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute")
@@ -87,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     plot = command("plot", "Lay the learning curves of runs over each other.", device=False)
     plot.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
     plot.add_argument("--metric", default="", help="bits_per_byte, loss or accuracy (default: what the runs have)")
-    plot.add_argument("--out", type=Path, default=Path("curves"), help="where to, without ending")
+    plot.add_argument("--out", type=Path, default=Path("curves"), help="where to (.png, .svg and .json are made)")
 
     resume = command("resume", "Go on with a run that was interrupted.", device=False)
     resume.add_argument("run", metavar="RUN", type=Path, help="folder of the run")
@@ -146,7 +149,9 @@ def _training_options(made: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, 1 (training failed), 2 (bad input), 130 or 143 (stopped)."""
-    arguments = _parser().parse_args(argv)
+    arguments, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        _refuse(arguments.parser, unknown)
     if "numpy" not in sys.modules:  # see backend/threads.py; OpenBLAS reads it when NumPy is loaded
         os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
     try:
@@ -164,6 +169,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = getattr(stop, "status", 130)
         _leave_threads(status)
         return status
+
+
+def _refuse(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> None:
+    """End with the usage of the command that was asked for, and the options whose names are nearest."""
+    known = re.findall(r"--[a-z][a-z-]*", parser.format_help())
+    near = [name for word in unknown for name in difflib.get_close_matches(word.split("=")[0], known, 1)]
+    hint = f" (did you mean {' '.join(near)}?)" if near else ""
+    parser.error(f"expected none of: {' '.join(unknown)}{hint}")
 
 
 def _leave_threads(status: int) -> None:

@@ -333,6 +333,7 @@ def do_plot(arguments: argparse.Namespace) -> int:
         known = sorted({k[4:] for records in runs.values() for r in records for k in r if k.startswith("val_")})
         raise ValueError(f"--metric {metric}: the runs do not have it; they have {', '.join(known)}")
     factor = configs[0].get("bits_per_nat") if metric == "bits_per_byte" else None
-    for path in plot_curves(runs, arguments.out, metric=metric, bits_per_nat=factor):
+    out = arguments.out.with_suffix("") if arguments.out.suffix in (".png", ".svg", ".json") else arguments.out
+    for path in plot_curves(runs, out, metric=metric, bits_per_nat=factor):
         print(path)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import shutil
 import time
 from pathlib import Path
@@ -113,6 +114,22 @@ def test_plot_lays_runs_over_each_other(home: Path, tmp_path: Path, capsys: pyte
     assert main(["plot", str(home / "run"), str(home / "run"), "--out", str(tmp_path / "both")]) == 0
     assert {p.name for p in tmp_path.iterdir()} >= {"both.png", "both.svg"}
     assert str(tmp_path / "both.png") in capsys.readouterr().out
+    assert main(["plot", str(home / "run"), "--out", str(tmp_path / "one.png")]) == 0
+    assert {p.name for p in tmp_path.glob("one*")} == {"one.png", "one.svg", "one.json"}
+
+
+@pytest.mark.parametrize(
+    "line, says",
+    [
+        ("generate RUN --promt x", "usage: minillm generate .*none of: --promt x .did you mean --prompt.."),
+        ("pretrain --stpes=3", "none of: --stpes=3 .did you mean --steps.."),
+        ("quiz 01 extra", "usage: minillm quiz .*none of: extra$"),
+    ],
+)
+def test_an_unknown_option_is_answered_with_the_nearest(line: str, says: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(line.split())
+    assert stop.value.code == 2 and re.search(says, capsys.readouterr().err.strip(), re.DOTALL)
 
 
 def test_lessons_are_listed_and_run(capsys: pytest.CaptureFixture) -> None:

@@ -230,15 +230,15 @@ FAULTS = [
     Fault(
         "the causal mask lets a query see the next key",
         "minillm/ops/attention.py",
-        "xp.triu(xp.full(square, -math.inf, dtype=q.dtype), 1)",
-        "xp.triu(xp.full(square, -math.inf, dtype=q.dtype), 2)",
+        "xp.triu(xp.full((n, n), -math.inf, dtype=dtype), 1)",
+        "xp.triu(xp.full((n, n), -math.inf, dtype=dtype), 2)",
         ATTENTION,
     ),
     Fault(
         "the causal mask hides a query's own key",
         "minillm/ops/attention.py",
-        "dtype=q.dtype), 1) if causal",
-        "dtype=q.dtype), 0) if causal",
+        "-math.inf, dtype=dtype), 1)",
+        "-math.inf, dtype=dtype), 0)",
         ATTENTION,
     ),
     Fault(
