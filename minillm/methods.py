@@ -240,9 +240,9 @@ class TensorMethods:
     def bernoulli(self, *, generator: Any = None) -> Tensor: return ops.bernoulli(self, generator=generator)
 
     # --- new tensors of the same kind -----------------------------------------------------------------------------
-    def new_zeros(self, *size: Any, **options: Any) -> Tensor: return ops.creation.new_like(self, ops.zeros, ops.common.flat_ints(size), **options)
-    def new_ones(self, *size: Any, **options: Any) -> Tensor: return ops.creation.new_like(self, ops.ones, ops.common.flat_ints(size), **options)
-    def new_empty(self, *size: Any, **options: Any) -> Tensor: return ops.creation.new_like(self, ops.empty, ops.common.flat_ints(size), **options)
+    def new_zeros(self, *size: Any, **options: Any) -> Tensor: return ops.creation.new_like(self, ops.zeros, *size, **options)
+    def new_ones(self, *size: Any, **options: Any) -> Tensor: return ops.creation.new_like(self, ops.ones, *size, **options)
+    def new_empty(self, *size: Any, **options: Any) -> Tensor: return ops.creation.new_like(self, ops.empty, *size, **options)
     def new_full(self, size: Any, fill_value: Any, **options: Any) -> Tensor: return ops.creation.new_like(self, ops.full, size, fill_value, **options)
     def new_tensor(self, data: Any, **options: Any) -> Tensor: return ops.creation.new_like(self, ops.tensor, data, **options)
 

@@ -205,3 +205,12 @@ def flat_ints(sizes: Sequence[Any]) -> tuple[int, ...]:
     if len(sizes) == 1 and not isinstance(sizes[0], (numbers.Integral, Tensor)):
         sizes = sizes[0]
     return tuple(int(n) for n in sizes)
+
+
+def size_or(sizes: Sequence[Any], size: Any) -> tuple[int, ...]:
+    """Return sizes as ``flat_ints`` does, or those that were given by the name ``size``."""
+    if size is None:
+        return flat_ints(sizes)
+    if sizes:
+        raise TypeError(f"got two sizes: {tuple(sizes)} and size={size}")
+    return flat_ints((size,))

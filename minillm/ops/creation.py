@@ -10,7 +10,7 @@ import numpy as np
 from minillm.autograd import Function
 from minillm.backend import Array, Backend, get_backend
 from minillm.backend.device import get_default_dtype, is_floating
-from minillm.ops.common import flat_ints
+from minillm.ops.common import flat_ints, size_or
 from minillm.tensor import Tensor
 
 __all__ = [
@@ -137,26 +137,26 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     return _finish(made, requires_grad)
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``.
+def zeros(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return zeros: ``zeros(2, 3)``, ``zeros((2, 3))`` or ``zeros(size=(2, 3))``.
 
     >>> zeros(2, 2)
     tensor([[0., 0.],
             [0., 0.]])
     """
     xp = get_backend(device).xp
-    return _finish(xp.zeros(flat_ints(size), dtype=dtype or get_default_dtype()), requires_grad)
+    return _finish(xp.zeros(size_or(sizes, size), dtype=dtype or get_default_dtype()), requires_grad)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return ones: ``ones(2, 3)`` or ``ones((2, 3))``."""
+def ones(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return ones: ``ones(2, 3)``, ``ones((2, 3))`` or ``ones(size=(2, 3))``."""
     xp = get_backend(device).xp
-    return _finish(xp.ones(flat_ints(size), dtype=dtype or get_default_dtype()), requires_grad)
+    return _finish(xp.ones(size_or(sizes, size), dtype=dtype or get_default_dtype()), requires_grad)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(*sizes: Any, size: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor of which nobody says what is in it; here zeros, so that two runs are equal."""
-    return zeros(*size, dtype=dtype, device=device, requires_grad=requires_grad)
+    return zeros(*sizes, size=size, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -196,16 +196,28 @@ def new_like(self: Tensor, maker: Callable, *args: Any, **options: Any) -> Tenso
 
 # --- ranges -----------------------------------------------------------------------------------------------------------
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    start: Any = None,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Return start, start + step, ... below end; integers if all three are, the default floating type otherwise.
 
+    Args:
+        start: the first number, 0 if it is left out; one number alone is the end.
+
     Raises:
+        TypeError: if there is no end.
         RuntimeError: if the step is 0 or leads away from the end.
     """
     start, end, step = (v.item() if isinstance(v, (Tensor, np.generic)) else v for v in (start, end, step))
+    if start is None or end is None:
+        start, end = 0, start if end is None else end
     if end is None:
-        start, end = 0, start
+        raise TypeError("arange: expected an end")
     if dtype is None:
         dtype = np.int64 if all(isinstance(v, int) for v in (start, end, step)) else get_default_dtype()
     dtype = np.dtype(dtype)

@@ -16,7 +16,7 @@ from minillm.backend.random import (
     manual_seed,
     set_rng_state,
 )
-from minillm.ops.common import flat_ints
+from minillm.ops.common import flat_ints, size_or
 from minillm.tensor import Tensor
 
 __all__ = [
@@ -61,13 +61,18 @@ def _floating(what: str, dtype: Any) -> np.dtype:
 
 
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *sizes: Any,
+    size: Any = None,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Return numbers drawn evenly from [0, 1)."""
     dtype = _floating("rand", dtype)
     # The draw has the digits of the type that is asked for: rounding others up could give 1.
     exact = np.float64 if dtype == np.float64 else np.float32
-    drawn = _stream(generator).random(flat_ints(size), dtype=exact)
+    drawn = _stream(generator).random(size_or(sizes, size), dtype=exact)
     if dtype.itemsize == 2:
         steps = 2.0 ** (finfo(dtype).nmant + 1)
         drawn = np.floor(drawn * steps) / steps
@@ -75,11 +80,16 @@ def rand(
 
 
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    *sizes: Any,
+    size: Any = None,
+    generator: Generator | None = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Return numbers drawn from the normal distribution with mean 0 and variance 1."""
     dtype = _floating("randn", dtype)
-    return _made(_stream(generator).standard_normal(flat_ints(size)), dtype, device, requires_grad)
+    return _made(_stream(generator).standard_normal(size_or(sizes, size)), dtype, device, requires_grad)
 
 
 def normal(
@@ -106,7 +116,7 @@ def normal(
 
 
 def randint(
-    low: int,
+    low: int = 0,
     high: Any = None,
     size: Any = None,
     *,
@@ -121,6 +131,8 @@ def randint(
     """
     if size is None:
         low, high, size = 0, low, high
+    elif high is None:
+        low, high = 0, low
     if not low < high:
         raise RuntimeError(f"randint: expected low < high, got {low} and {high}")
     drawn = _stream(generator).integers(int(low), int(high), size=flat_ints((size,)))

@@ -51,6 +51,11 @@ def test_integers_are_exact(n):
         lambda t, d: t.full((2,), 3, dtype=d),
         lambda t, d: t.zeros(2, 0, dtype=d),
         lambda t, d: t.ones((2, 3), dtype=d),
+        lambda t, d: t.zeros(size=(2, 3), dtype=d),
+        lambda t, d: t.ones(size=[2], dtype=d),
+        lambda t, d: t.ones(2).new_zeros(size=(3,), dtype=d),
+        lambda t, d: t.ones(2).new_ones(2, 1, dtype=d),
+        lambda t, d: t.ones(2).new_ones((2, 1), dtype=d),
         lambda t, d: t.eye(2, 3, dtype=d),
         lambda t, d: t.zeros_like(t.ones(2, dtype=t.float16), dtype=d),
         lambda t, d: t.full_like(t.ones(2, dtype=t.float64), 0.1, dtype=d),
@@ -125,3 +130,31 @@ def test_random_numbers_are_below_1_and_of_a_floating_type() -> None:
 
 def test_a_shape_makes_a_tensor() -> None:
     assert minillm.Tensor(minillm.ones(2, 3).shape).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["zeros", "ones", "empty", "rand", "randn"])
+def test_a_size_may_be_given_by_name(name) -> None:
+    make = getattr(minillm, name)
+    assert make(size=(2, 3)).shape == make((2, 3)).shape == make(2, 3).shape == (2, 3)
+    assert make(size=()).shape == make(()).shape == ()
+    with pytest.raises(TypeError, match=r"got two sizes: \(2,\) and size=\(3,\)"):
+        make(2, size=(3,))
+
+
+def test_integers_are_drawn_from_0_whichever_way_the_size_is_given() -> None:
+    draws = [lambda: minillm.randint(5, (40,)), lambda: minillm.randint(5, size=(40,))]
+    draws += [lambda: minillm.randint(high=5, size=(40,)), lambda: minillm.randint(0, 5, (40,))]
+    found = []
+    for draw in draws:
+        minillm.manual_seed(0)
+        found.append(draw().tolist())
+    assert all(x == found[0] for x in found) and set(found[0]) == set(range(5))
+
+
+def test_arange_takes_its_ends_by_name() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle; pip install torch to compare with it")
+    for ends in ({"end": 5}, {"end": 2.5}, {"start": 1, "end": 5}, {"start": 5, "end": 1, "step": -2}):
+        ours, theirs = minillm.arange(**ends), torch.arange(**ends)
+        assert ours.tolist() == theirs.tolist() and str(ours.dtype) == str(theirs.dtype).removeprefix("torch.")
+    with pytest.raises(TypeError, match="arange: expected an end"):
+        minillm.arange()
