@@ -387,7 +387,7 @@ if __name__ == "__main__":
     print(f"after {steps} steps {np.mean(ends):.3f} bits per byte ({min(ends):.3f} to {max(ends):.3f})")
     judged = BAND.judge(float(np.mean(ends)), setting.fast)
     # why the best of ten: in lesson 01 five letters were best, but a town that repeats its phrases rewards more
-    counted = WittenBell(10, unit="byte").fit(corpus.train).bits(corpus.validation)  # (11,)
+    counted = WittenBell(5 if setting.fast else 10, unit="byte").fit(corpus.train).bits(corpus.validation)
     order, ngram = int(counted.argmin()), float(counted.min())
     floor = 0.231  # bits per byte, the exact entropy, as the card of the corpus says
     print(f"5-grams {counted[5]:.3f}, the best n-grams ({order}) {ngram:.3f}, the floor {floor:.3f}")
