@@ -381,7 +381,7 @@ nothing.
 # %%
 if __name__ == "__main__":
     seeds = (0, 1, 2)
-    steps = 20 if setting.fast else 300  # why: enough to pass the best n-grams; 200 end at 0.74
+    steps = 5 if setting.fast else 300  # why: enough to pass the best n-grams; 200 end at 0.74
     curves = [curve(tokens, shape, steps, seed) for seed in seeds]
     ends = [one["validation"][-1][1] for one in curves]
     print(f"after {steps} steps {np.mean(ends):.3f} bits per byte ({min(ends):.3f} to {max(ends):.3f})")
@@ -395,11 +395,11 @@ if __name__ == "__main__":
 
 # %%
 if __name__ == "__main__":
-    searches = [grid_and_random(tokens, 5 if setting.fast else 30, seed) for seed in seeds[: 1 if setting.fast else 3]]
+    searches = [grid_and_random(tokens, 2 if setting.fast else 30, seed) for seed in seeds[: 1 if setting.fast else 3]]
     best = {way: [min(t["bits"] for t in one[way]) for one in searches] for way in ("grid", "random")}
     for way, found in best.items():
         print(f"{way:<7} best of nine:", *(f"{bits:.3f}" for bits in found))
-    for t in tune(tokens, n=4, budget=5 if setting.fast else 20, eval_tokens=1_000):
+    for t in tune(tokens, n=4, budget=2 if setting.fast else 20, eval_tokens=1_000):
         print(f"halving: {t['steps']:3} steps of {t['lr']:.4f}, width {t['n_embd']}: {t['bits_per_byte']:.3f}")
 
 # %% [markdown]
