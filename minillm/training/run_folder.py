@@ -45,7 +45,8 @@ _KINDS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("method", "pretrained", "device", "corpus_sha256", "tokenizer_sha256"), ("a text", str)),
     **dict.fromkeys(("dropout", "bits_per_nat", "minutes"), ("a number", int, float)),
     **dict.fromkeys(("vocab_size", "seed"), ("a whole number", int)),
-    **{"labels": ("a list of names", list), "table": ("names with values, or null", dict, type(None))},
+    **dict.fromkeys(("labels", "changed"), ("a list of names", list)),
+    **{"table": ("names with values, or null", dict, type(None))},
     **{"text": ("a path, or null", str, type(None)), "size": ("a name, or names with values", str, dict)},
 }
 
@@ -62,13 +63,15 @@ def create_run(
         force: start anew in the folder of an earlier run, whose files are removed.
 
     Raises:
-        RunError: if the folder holds something already, cannot be written to, or somebody trains in it.
+        RunError: if the folder holds something already, cannot be written to, or somebody trains in it; with ``force``
+            also where the files to remove are not those of a run, or are what the new run reads.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: is a file; give another --out")
     if folder.is_dir() and any(folder.iterdir()) and not force:
         raise RunError(f"{folder}: not empty; give another --out, resume the run in it, or pass --force to start anew")
+    _spare(folder, config)
     for used in (folder, *(lock.parent for lock in folder.glob(f"*/{LOCK}"))):  # a demo has runs inside
         RunLock(used).refuse()
     texts = {  # the config comes last: it makes the folder that of a run
@@ -98,6 +101,35 @@ def create_run(
                     path.rmdir()
         raise RunError(f"{folder}: cannot be written to ({error.strerror}); give another --out") from None
     return folder
+
+
+def _spare(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse to remove from a folder what no run has written there, or what the new run reads.
+
+    Raises:
+        RunError: naming it.
+    """
+    gone = [path for path in (folder / name for name in _OWN) if path.exists()]
+    marks = {"config.json": "kind", "manifest.json": "minillm"}  # either may be missing where a start was interrupted
+    if gone and not any(mark in _names(folder / name) for name, mark in marks.items()):
+        raise RunError(f"{folder}: holds {gone[0].name}, but no run has written it; give another --out, or remove it")
+    table = config.get("table") or {}
+    read = [config.get("pretrained"), config.get("text"), table.get("data"), table.get("validation")]
+    for path in [Path(name).resolve() for name in read if name]:
+        if path == folder.resolve() or any(path.is_relative_to(lost.resolve()) for lost in gone):
+            raise RunError(f"{folder}: the new run reads {path}, which would be removed; give another --out")
+    if config.get("text") and folder.resolve().is_relative_to(text := Path(config["text"]).resolve()):
+        # Otherwise the text would be another one as soon as there are samples, and the run could not go on.
+        raise RunError(f"{folder}: lies in {text}, so its samples would be read as text; give an --out elsewhere")
+
+
+def _names(path: Path) -> Any:
+    """Return the names that stand in a JSON file, or nothing if it is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        return ()
+    return content if isinstance(content, dict) else ()
 
 
 _LARGEST = {".json": 2**26, ".jsonl": 2**30, ".txt": 2**30}  # bytes, by the ending of a file

@@ -67,6 +67,51 @@ def test_force_starts_anew_and_spares_what_is_not_the_runs(tmp_path: Path) -> No
     assert read_config(folder) == {"kind": "other"}
 
 
+def test_force_spares_what_no_run_has_written(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "mine.bin").write_bytes(b"another program's")
+    for others in ("no json", "[1]", '{"name": "another program\'s"}'):
+        (tmp_path / "config.json").write_text(others, encoding="utf-8")
+        before = tree(tmp_path)
+        with pytest.raises(RunError, match=r"holds config\.json, but no run has written it; give another --out"):
+            create_run(tmp_path, CONFIG, force=True)
+        assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("lost", ["config.json", "manifest.json"])
+def test_force_starts_anew_where_a_start_was_interrupted(tmp_path: Path, lost: str) -> None:
+    folder = create_run(tmp_path / "run", CONFIG)
+    (folder / lost).unlink()
+    create_run(folder, {"kind": "other"}, force=True)
+    assert read_config(folder) == {"kind": "other"}
+
+
+def test_force_spares_what_the_new_run_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = create_run(tmp_path / "run", CONFIG)
+    (folder / "samples.txt").write_text("a text", encoding="utf-8")
+    (folder / "checkpoints").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = tree(tmp_path)
+    for read in (
+        {"pretrained": "run"},
+        {"pretrained": str(folder / ".." / "run")},
+        {"text": "run/samples.txt"},
+        {"table": {"data": str(folder / "checkpoints" / "labels.csv")}},
+        {"table": {"data": "labels.csv", "validation": "run/metrics.jsonl/../samples.txt"}},
+    ):
+        with pytest.raises(RunError, match=r"run: the new run reads .*, which would be removed; give another --out"):
+            create_run(folder, {"kind": "classifier", **read}, force=True)
+    assert tree(tmp_path) == before
+
+
+def test_a_run_does_not_lie_in_the_folder_of_its_text(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"so its samples would be read as text; give an --out elsewhere"):
+        create_run(tmp_path / "runs" / "new", {"kind": "pretrain", "text": str(tmp_path)})
+    assert tree(tmp_path) == {}
+    (tmp_path / "text.txt").write_text("a text", encoding="utf-8")
+    create_run(tmp_path / "runs" / "new", {"kind": "pretrain", "text": str(tmp_path / "text.txt")})
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("mine", encoding="utf-8")
