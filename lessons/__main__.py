@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     def run_options(made: argparse.ArgumentParser, minutes: float | None = None) -> None:
-        made.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the run (default: a new one in runs/)")
+        made.add_argument("--out", type=_path, metavar="FOLDER", help="folder of the run (default: a new one in runs/)")
         made.add_argument("--force", action="store_true", help="start anew in a folder that holds an earlier run")
         made.add_argument("--minutes", type=float, default=minutes, help="time budget")
         made.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -43,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
 
     pretrain = command("pretrain", "Pretrain a GPT on a text.")
     run_options(pretrain)
-    pretrain.add_argument("--text", metavar="PATH", help="text file, or folder of .txt files (default: Python's own)")
+    pretrain.add_argument(
+        "--text", metavar="PATH", type=_given, help="text file, or folder of .txt files (default: Python's own)"
+    )
     pretrain.add_argument("--size", choices=("tiny", "small", "base"), default="small", help="of the model")
     pretrain.add_argument("--vocab-size", type=int, default=4096, help="tokens in the vocabulary")
     pretrain.add_argument("--dropout", type=float, default=0.0, help="share of activations set to 0 in training")
@@ -57,18 +59,20 @@ def _parser() -> argparse.ArgumentParser:
     _training_options(pretrain)
 
     finetune = command("finetune", "Fine-tune a pretrained model with labels: to classify, or to write from a label.")
-    finetune.add_argument("run", metavar="RUN", type=Path, help="folder of the pretraining run")
+    finetune.add_argument("run", metavar="RUN", type=_path, help="folder of the pretraining run")
     run_options(finetune)
     finetune.add_argument("--task", choices=("classify", "generate"), default="classify", help="which way")
     finetune.add_argument("--method", choices=("full", "frozen", "scratch"), default="full", help="what learns")
-    finetune.add_argument("--data", metavar="FILE", help=".csv, .tsv or .jsonl (default: Python's docstrings by topic)")
+    finetune.add_argument(
+        "--data", metavar="FILE", type=_given, help=".csv, .tsv or .jsonl (default: Python's docstrings by topic)"
+    )
     finetune.add_argument("--text-column", default="text", help="column of the text")
     finetune.add_argument("--label-column", default="label", help="column of the label")
-    finetune.add_argument("--validation", metavar="FILE", help="a table to validate on")
+    finetune.add_argument("--validation", metavar="FILE", type=_given, help="a table to validate on")
     _training_options(finetune)
 
     generate = command("generate", "Continue a prompt, or write from a label.")
-    generate.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
+    generate.add_argument("run", metavar="RUN", type=_path, help="folder of a run")
     generate.add_argument("--prompt", action="append", metavar="TEXT", help="what to continue; may be repeated")
     generate.add_argument("--label", help="label to write from (a run fine-tuned to generate)")
     generate.add_argument("--max-new-tokens", type=int, default=100, help="tokens to add")
@@ -81,19 +85,19 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--no-cache", action="store_true", help="compute everything anew for each token")
 
     evaluate = command("evaluate", "Measure a model beside its baselines.")
-    evaluate.add_argument("run", metavar="RUN", type=Path, help="folder of a run")
-    evaluate.add_argument("--text", metavar="PATH", help="text to judge a language model on")
-    evaluate.add_argument("--data", metavar="FILE", help="table to judge a classifier on")
+    evaluate.add_argument("run", metavar="RUN", type=_path, help="folder of a run")
+    evaluate.add_argument("--text", metavar="PATH", type=_given, help="text to judge a language model on")
+    evaluate.add_argument("--data", metavar="FILE", type=_given, help="table to judge a classifier on")
     evaluate.add_argument("--text-column", default="text", help="column of the text")
     evaluate.add_argument("--label-column", default="label", help="column of the label")
 
     plot = command("plot", "Lay the learning curves of runs over each other.", device=False)
-    plot.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders of runs")
+    plot.add_argument("runs", metavar="RUN", nargs="+", type=_path, help="folders of runs")
     plot.add_argument("--metric", default="", help="bits_per_byte, loss or accuracy (default: what the runs have)")
-    plot.add_argument("--out", type=Path, default=Path("curves"), help="where to (.png, .svg and .json are made)")
+    plot.add_argument("--out", type=_path, default=Path("curves"), help="where to (.png, .svg and .json are made)")
 
     resume = command("resume", "Go on with a run that was interrupted.", device=False)
-    resume.add_argument("run", metavar="RUN", type=Path, help="folder of the run")
+    resume.add_argument("run", metavar="RUN", type=_path, help="folder of the run")
     resume.add_argument("--quiet", action="store_true", help="no progress bar")
     resume.add_argument("--minutes", type=float, help="another time budget for the whole run")
     _training_options(resume)
@@ -105,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = command("check", "Check the answers to the exercises of a lesson.", device=False)
     check.add_argument("number", metavar="NN", help="number of the lesson")
-    check.add_argument("--file", type=Path, help="your answers (default: the file in lessons/exercises)")
+    check.add_argument("--file", type=_path, help="your answers (default: the file in lessons/exercises)")
 
     quiz = command("quiz", "Show the questions of a lesson.", device=False)
     quiz.add_argument("number", metavar="NN", help="number of the lesson")
@@ -113,13 +117,13 @@ def _parser() -> argparse.ArgumentParser:
 
     notebook = command("notebook", "Write a lesson as a Jupyter notebook.", device=False)
     notebook.add_argument("number", metavar="NN", help="number of the lesson")
-    notebook.add_argument("--out", type=Path, metavar="FILE", help="where to (default: here, under the lesson's name)")
+    notebook.add_argument("--out", type=_path, metavar="FILE", help="where to (default: here, under the lesson's name)")
     notebook.add_argument("--force", action="store_true", help="write over a file that is there")
 
     course = command("course", "For teachers: export the course, measure it, or make a site of it.", device=False)
     whats = course.add_subparsers(dest="what", metavar="WHAT", required=True)
     export = whats.add_parser("export", help="copy the course into a folder")
-    export.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
+    export.add_argument("folder", type=_path, metavar="DIR", help="a new folder")
     export.add_argument("--without-solutions", action="store_true", help="leave the solutions out")
     measure = whats.add_parser("measure", help="run the lessons; print time, memory and result of each")
     measure.add_argument("numbers", nargs="*", metavar="NN", help="lessons (default: all that have exercises)")
@@ -127,9 +131,20 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--write", action="store_true", help="also write lessons/README.md and the README's pictures")
     site = whats.add_parser("site", help="run the lessons and make a site of them; needs the extra site")
     site.add_argument("numbers", nargs="*", metavar="NN", help="lessons (default: all that have exercises)")
-    site.add_argument("--out", type=Path, default=Path("runs/site"), metavar="DIR", help="default: runs/site")
+    site.add_argument("--out", type=_path, default=Path("runs/site"), metavar="DIR", help="default: runs/site")
     site.add_argument("--fast", action="store_true", help="with the lessons in their fast form: worse results")
     return parser
+
+
+def _given(text: str) -> str:
+    """Return the name of a file or folder; an empty one, an unset variable of a shell, is not the folder one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a file or folder, got an empty text")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_given(text))
 
 
 def _training_options(made: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import signal
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 import minillm
 from lessons import demo, l11_gpt, l12_pretraining, l15_classification, l16_label_to_words
+from lessons.console import typed
 from minillm import datasets
 from minillm.backend import get_backend
 from minillm.generation import Sampling, generate, generate_tokens
@@ -29,6 +31,7 @@ from minillm.training import (
     read_metrics,
 )
 from minillm.training.baselines import label_baselines, text_baselines
+from minillm.training.signals import ending_signals
 
 TRAINING_ERRORS = (NonFiniteLoss, SaveError, MemoryError)
 INPUT_ERRORS = (ValueError, OSError, IndexError, CheckpointError, RuntimeError, NotImplementedError)
@@ -38,14 +41,16 @@ class Stopped(Exception):
     """A run was stopped and saved; the message says how to go on."""
 
     def __init__(self, how: str, status: int, folder: Path) -> None:
-        super().__init__(f"{how}; saved. Go on with: minillm resume {folder}")
+        super().__init__(f"{how}; saved. Go on with: minillm resume {typed(folder)}")
         self.status = status
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came while no step was under way."""
+    """SIGTERM or SIGHUP came while no step was under way."""
 
-    status = 143
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
 
 
 def one_line(error: BaseException) -> str:
@@ -82,25 +87,38 @@ def new_folder(out: Path | None, name: str) -> Path:
 
 
 class run_in:
-    """While a run is made in a folder: a stop says how to go on, and a folder without a checkpoint does not stay."""
+    """While a run is made in a folder: a stop says how to go on, and a folder without a checkpoint does not stay.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the run.
+        going_on: with the run in it; the checkpoints that a new run finds there are an earlier one's.
+    """
+
+    def __init__(self, folder: Path, going_on: bool = False) -> None:
         self.folder, self.existed = folder, folder.exists()
-        self.before: Any = None
+        self.earlier = set() if going_on else self._checkpoints()
+        self.before: dict[int, Any] = {}
+
+    def _checkpoints(self) -> set[tuple[Path, int, int]]:
+        found = set()
+        for path in self.folder.glob("**/step-*.safetensors"):
+            with contextlib.suppress(FileNotFoundError):
+                found.add((path, path.stat().st_ino, path.stat().st_mtime_ns))
+        return found
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            self.before = signal.signal(signal.SIGTERM, self._terminate)
+            self.before = {number: signal.signal(number, self._terminate) for number in ending_signals()}
 
     def _terminate(self, number: int, frame: Any) -> None:
-        raise Terminated
+        raise Terminated(number)
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGTERM, self.before)
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
         if isinstance(error, Interrupted):
             raise Stopped(str(error), 128 + error.signal, self.folder) from None
-        saved = any(self.folder.glob("**/step-*.safetensors"))
+        saved = not self._checkpoints() <= self.earlier
         if isinstance(error, KeyboardInterrupt) and saved:  # between two stages, or while the result is measured
             raise Stopped("stopped", getattr(error, "status", 130), self.folder) from None
         if error is not None and not self.existed and not saved:
@@ -205,7 +223,7 @@ def do_resume(arguments: argparse.Namespace) -> int:
     title = None if arguments.quiet else "resumed"
     if changes and config["kind"] == "demo":
         raise ValueError(f"{arguments.run}: a demo goes on as it began; leave {', '.join(sorted(changes))} out")
-    with run_in(arguments.run):
+    with run_in(arguments.run, going_on=True):
         if config["kind"] == "demo":
             demo.run(
                 arguments.run,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 # All of Unicode's control characters but tab and line feed. ESC and CSI (U+009B) begin orders to a terminal: move the
@@ -36,7 +39,18 @@ class Screen:
 
 def say(text: str) -> None:
     """Write a line to the standard error stream; a message may quote what stands in a file."""
-    print(visible(text), file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody is there any more: the terminal was closed
+        print(visible(text), file=sys.stderr, flush=True)
+
+
+def typed(path: str | Path) -> str:
+    """Return a path as one types it in a command: quoted where it has to be, and never like an option."""
+    text = f".{os.sep}{path}" if str(path).startswith("-") else str(path)
+    if os.name == "nt":
+        from subprocess import list2cmdline
+
+        return list2cmdline([text])
+    return shlex.quote(text)
 
 
 @contextlib.contextmanager

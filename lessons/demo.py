@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lessons import l12_pretraining, l15_classification, l16_label_to_words
+from lessons.console import typed
 from minillm.training import Checkpoints, TrainingConfig, create_run, write_atomically
 from minillm.training.baselines import text_baselines
 
@@ -169,5 +170,5 @@ def report(folder: Path, quiet: bool = False) -> dict[str, Any]:
         print(f"  {line[:160]}")
     print(f"\nrun: {folder}\npictures: {folder / 'curves.png'}, {folder / 'accuracy.png'}")
     if not quiet:
-        print(f"go on: minillm generate {folder / 'pretrained'} --prompt 'The '")
+        print(f"go on: minillm generate {typed(folder / 'pretrained')} --prompt 'The '")
     return figures

@@ -148,12 +148,12 @@ class Process:
 
 @contextlib.contextmanager
 def _stops_blocked() -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM wait. A process that is started here never sees them, not even while it starts.
+    """Inside, Ctrl-C, SIGTERM and SIGHUP wait. A process that is started here never sees them, even while it starts.
 
     Often they go to all processes of a program (from a terminal, from ``timeout``, from a cluster): the first process
     decides, and ends the others.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a training run finishes its step and saves before it stops."""
+"""Ctrl-C, SIGTERM, and SIGHUP of a terminal that is closed: a run finishes its step and saves before it stops."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Interrupted", "StopSignals"]
+__all__ = ["Interrupted", "StopSignals", "ending_signals"]
+
+
+def ending_signals() -> list[int]:
+    """Return the signals beside Ctrl-C's that ask a program to end; one that nohup holds off is not among them."""
+    known = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+    return [number for number in known if signal.getsignal(number) != signal.SIG_IGN]
 
 
 class Interrupted(Exception):
-    """The run was asked to stop (Ctrl-C or SIGTERM) and has been saved; ``signal`` says by which."""
+    """The run was asked to stop (Ctrl-C, SIGTERM or SIGHUP) and has been saved; ``signal`` says by which."""
 
     def __init__(self, signal_number: int, step: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name} after step {step}")
@@ -19,7 +25,7 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """Inside, the first Ctrl-C or SIGTERM calls ``note`` with its number; the second Ctrl-C ends at once."""
+    """Inside, the first Ctrl-C, SIGTERM or SIGHUP calls ``note`` with its number; the second Ctrl-C ends at once."""
 
     def __init__(self, note: Callable[[int], None]) -> None:
         self._tell = note
@@ -27,7 +33,7 @@ class StopSignals:
 
     def __enter__(self) -> None:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, *ending_signals()):
                 self._before[number] = signal.signal(number, self._note)
 
     def _note(self, number: int, frame: Any) -> None:

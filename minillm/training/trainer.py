@@ -110,7 +110,7 @@ class Trainer:
         """Train until the steps, the time or the patience run out, and return the last evaluation.
 
         Raises:
-            Interrupted: after Ctrl-C or SIGTERM, when the step is finished and saved.
+            Interrupted: after Ctrl-C, SIGTERM or SIGHUP, when the step is finished and saved.
             NonFiniteLoss: if the loss or gradient became NaN or infinite, before the weights were touched.
             SaveError: if the disk does not take a checkpoint or a line of the log.
             RunError: if another trainer is at work in the folder.

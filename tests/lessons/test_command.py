@@ -272,6 +272,35 @@ def test_unknown_words_are_refused(argv: list[str], capsys: pytest.CaptureFixtur
     assert "usage: minillm" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["pretrain", "--text", "", "--out", "run"],
+        ["pretrain", "--force", "--out", ""],
+        ["finetune", ""],
+        ["finetune", "run", "--data="],
+        ["finetune", "run", "--data", "a.csv", "--validation", ""],
+        ["generate", ""],
+        ["evaluate", "run", "--data", ""],
+        ["plot", "run", ""],
+        ["resume", ""],
+        ["notebook", "01", "--out", ""],
+        ["check", "01", "--file", ""],
+        ["course", "export", ""],
+    ],
+)
+def test_an_empty_name_is_not_the_folder_one_is_in(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "text.txt").write_text(words(800, 0), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    assert stop.value.code == 2
+    assert "expected the name of a file or folder, got an empty text" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["text.txt"]
+
+
 def test_a_text_that_changed_since_the_run_began(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run = tmp_path / "run"
     shutil.copytree(home / "run", run)

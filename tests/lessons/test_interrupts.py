@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -148,9 +149,7 @@ sys.exit(main(sys.argv[1:]))
         pytest.param(SLOW_THREADS.replace("OWN", "None"), id="in all threads"),
     ],
 )
-def test_a_second_ctrl_c_quits_at_once_and_keeps_the_older_checkpoint(
-    home: Path, tmp_path: Path, program: str
-) -> None:
+def test_a_second_ctrl_c_quits_at_once_and_keeps_the_older_checkpoint(home: Path, tmp_path: Path, program: str) -> None:
     run = tmp_path / "run"
     (home / "slow").unlink(missing_ok=True)
     process = pretraining(home, run, code=program)
@@ -205,6 +204,53 @@ def test_a_stop_before_and_after_the_training(
         monkeypatch.undo()
         assert main(["resume", str(run), "--quiet"]) == 0 and (run / "result.json").exists()
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+@POSIX
+@pytest.mark.parametrize("held_off", [False, True])
+def test_a_closed_terminal_is_a_stop_unless_nohup_holds_it_off(home: Path, tmp_path: Path, held_off: bool) -> None:
+    run = tmp_path / "run"
+    code = "import signal, sys; from lessons.__main__ import main; "
+    code += "signal.signal(signal.SIGHUP, signal.SIG_IGN); " if held_off else ""
+    process = pretraining(home, run, code=code + "sys.exit(main())")
+    assert process.stderr is not None and process.stdout is not None
+    wait_until(process, lambda: list(run.glob("checkpoints/step-0000000*.json")))
+    process.stderr.close()  # who reads it is gone, too
+    process.send_signal(signal.SIGHUP)
+    if held_off:
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == (143 if held_off else 129)
+    process.stdout.close()
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert steps and not (run / "run.lock").exists()
+    assert main(["resume", str(run), "--quiet", "--minutes", "0.0001"]) == 0
+
+
+def test_a_stop_before_a_new_run_began_does_not_name_the_earlier_one(
+    home: Path, run: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(run)
+    monkeypatch.setattr("lessons.l12_pretraining.load_and_split", lambda *_: signal.raise_signal(signal.SIGINT))
+    again = ["pretrain", "--text", str(home / "text.txt"), "--out", str(run), "--force", *TINY]
+    assert said_by(again, capsys) == (130, "minillm: stopped\n")
+    assert tree(run) == before
+
+
+@pytest.mark.parametrize("name", ["my run", "-run", "it's $HOME"])
+def test_the_line_that_goes_on_can_be_pasted(
+    home: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lessons.l12_pretraining.draw_curves", lambda *_: signal.raise_signal(signal.SIGINT))
+    status, err = said_by(["pretrain", "--text", str(home / "text.txt"), f"--out={name}", *TINY], capsys)
+    assert status == 130
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    pasted = err.split("Go on with: ")[1]
+    argv = shlex.split(pasted) if os.name != "nt" else ["minillm", "resume", f".{os.sep}{name}"]
+    assert argv[:2] == ["minillm", "resume"] and main([*argv[1:], "--quiet"]) == 0
 
 
 # --- a second trainer ------------------------------------------------------------------------------------------------

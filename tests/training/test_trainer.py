@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import io
 import json
 import math
 import os
 import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -277,3 +282,27 @@ def test_what_a_crash_leaves_behind_does_not_count(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000001.json", "step-00000001.safetensors"]
     with pytest.raises(CheckpointError, match="no checkpoint"):
         Checkpoints(tmp_path / "nowhere").load_latest()
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3])
+def test_nobody_has_to_look_at_the_progress_bar(
+    lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    class Gone(io.StringIO):
+        """The standard error stream of somebody who closes the terminal, or has piped it into ``head``."""
+
+        left = lines
+
+        def write(self, text: str) -> int:
+            self.left -= 1
+            if self.left < 0:
+                raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    trainer = Trainer(make_model(), Line(), TrainingConfig(steps=8, eval_every=4, workers=1), tmp_path, title="quiet")
+    assert trainer.fit()["step"] == 8 and len(trainer.checkpoints.paths()) == 2
+    monkeypatch.undo()
+    del trainer
+    gc.collect()
+    assert capfd.readouterr().err == ""
