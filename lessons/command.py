@@ -7,12 +7,16 @@ import contextlib
 import shutil
 import signal
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import minillm
 from lessons import demo, l11_gpt, l12_pretraining, l15_classification, l16_label_to_words
 from lessons.console import typed
+from lessons.parts.l15_label_curves import subset
 from minillm import datasets
 from minillm.backend import get_backend
 from minillm.generation import Sampling, generate, generate_tokens
@@ -66,6 +70,9 @@ def one_line(error: BaseException) -> str:
 
 def verdict(error: Exception) -> tuple[int, str]:
     """Return the exit status for an error, and what is said about it: 1 for a training that failed, 2 for bad input."""
+    if isinstance(error, MemoryError):
+        what = f" ({one_line(error)})" if str(error) else ""
+        return 1, f"not enough memory{what}; take a smaller model, batch, context or text"
     if isinstance(error, TRAINING_ERRORS):
         return 1, str(error)
     if isinstance(error, INPUT_ERRORS):
@@ -178,8 +185,14 @@ def do_pretrain(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _said_of_columns(arguments: argparse.Namespace) -> bool:
+    return (arguments.text_column, arguments.label_column) != ("text", "label")
+
+
 def _table(arguments: argparse.Namespace) -> dict[str, Any] | None:
     if arguments.data is None:
+        if _said_of_columns(arguments) or getattr(arguments, "validation", None) is not None:
+            raise ValueError("--text-column, --label-column, --validation: of a table of yours; give it with --data")
         return None
     return {
         "data": arguments.data,
@@ -194,6 +207,8 @@ def do_finetune(arguments: argparse.Namespace) -> int:
     """Fine-tune, one way or the other."""
     get_backend(arguments.device)
     read_config(arguments.run)
+    if arguments.task == "generate" and arguments.method != "full":
+        raise ValueError(f"--method {arguments.method}: of --task classify; to write from a label all weights learn")
     folder = new_folder(arguments.out, f"finetune-{arguments.task}")
     options: dict[str, Any] = {
         "table": _table(arguments),
@@ -307,32 +322,29 @@ def _report_language(figures: dict[str, Any]) -> None:
         print(f"n-grams of order {line}   gzip: {counted['gzip']:.3f}   lzma: {counted['lzma']:.3f}   (bits per byte)")
 
 
-def _report_labels(accuracy: float, baselines: dict[str, float]) -> None:
-    print(
-        f"test accuracy {accuracy:.3f}   naive Bayes {baselines['naive_bayes']:.3f}   "
-        f"largest class {baselines['majority']:.3f}"
-    )
+def _report_labels(accuracy: float, baselines: dict[str, float] | None, how: str = "test accuracy") -> None:
+    line = f"{how} {accuracy:.3f}"
+    if baselines is not None:
+        line += f"   naive Bayes {baselines['naive_bayes']:.3f}   largest class {baselines['majority']:.3f}"
+    print(line)
 
 
 def do_evaluate(arguments: argparse.Namespace) -> int:
     """Measure a model."""
     get_backend(arguments.device)
     config = read_config(arguments.run)
-    if config["kind"] == "classifier":
-        model, tokenizer, labels = l15_classification.load_classifier(arguments.run, arguments.device)
-        table = _table(arguments)
-        if table is None:
-            corpus = l15_classification.load_labelled(config["table"])
-        else:  # every row of the given table is judged, with the labels that the model knows
-            columns = (arguments.text_column, arguments.label_column)
-            corpus = datasets.from_table(arguments.data, *columns, labels=labels, test=arguments.data)
-        test = l15_classification.encode(corpus.test, tokenizer, model.body.config.block_size)
-        _report_labels(
-            l15_classification.accuracy(model, test), label_baselines(corpus.train, corpus.test, len(labels))
-        )
+    labels = config["kind"] == "classifier" or (config["kind"] == "generator" and arguments.text is None)
+    if labels and arguments.text is not None:
+        raise ValueError("--text: the run tells labels apart; give labelled texts with --data")
+    if not labels and (arguments.data is not None or _said_of_columns(arguments)):
+        raise ValueError("--data, --text-column, --label-column: of a language model; give a text with --text alone")
+    if labels:
+        _evaluate_labels(arguments, config)
         return 0
     gpt, tokenizer, config = l12_pretraining.load_run(arguments.run, arguments.device)
     text = l12_pretraining.load_and_split(arguments.text or config.get("text"), config["training"]["seed"])
+    if arguments.text is None:
+        _refuse_changed(arguments.run, config, text.card.sha256, "--text")
     n_bytes = len(text.validation.encode("utf-8"))
     tokens = tokenizer.encode_array(text.validation)
     block = gpt.config.block_size
@@ -341,17 +353,65 @@ def do_evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluate_labels(arguments: argparse.Namespace, config: dict[str, Any]) -> None:
+    """Measure how well a run tells labels apart: on the test part of its own texts, or on a table that it has not seen.
+
+    The baselines learn from what the run has learned from; never from the table that is judged.
+    """
+    table, learned = _table(arguments), None
+    try:
+        learned = l15_classification.load_labelled(config["table"])
+        _refuse_changed(arguments.run, config, learned.card.sha256, "--data")
+    except (ValueError, OSError) as error:
+        if table is None:
+            raise
+        learned = None
+        warnings.warn(f"no baselines, for what they would learn from is gone: {one_line(error)}", stacklevel=2)
+    if table is not None:
+        columns = (arguments.text_column, arguments.label_column)
+        test: Any = datasets.read_examples(arguments.data, *columns, labels=config["labels"])
+    else:
+        assert learned is not None
+        test = learned.test if config["kind"] == "classifier" else subset(learned.test, config["test_texts"], 0)
+    if config["kind"] == "classifier":
+        model, tokenizer, labels = l15_classification.load_classifier(arguments.run, arguments.device)
+        encoded = l15_classification.encode(test, tokenizer, model.body.config.block_size)
+        found, how = l15_classification.accuracy(model, encoded), "test accuracy"
+    else:
+        gpt, tokenizer, _ = l12_pretraining.load_run(arguments.run, arguments.device)
+        labels, prior = tuple(config["labels"]), np.array(config["prior"], dtype=float)
+        if prior.shape != (len(labels),) or not (prior > 0).all():
+            raise RunError(f"{arguments.run}: expected the share of each of the {len(labels)} labels in 'prior'")
+        texts, right = zip(*test, strict=True)
+        p = l16_label_to_words.classify(gpt, tokenizer, texts, labels, prior)
+        found, how = float((p.argmax(axis=1) == right).mean()), f"accuracy by Bayes' rule on {len(test)} texts"
+    _report_labels(found, label_baselines(learned.train, test, len(labels)) if learned else None, how)
+
+
+def _refuse_changed(run: Path, config: dict[str, Any], sha256: str, instead: str) -> None:
+    """Refuse to judge a model on the held-out part of texts that are not those it has learned from."""
+    if config.get("corpus_sha256", sha256) != sha256:
+        raise RunError(
+            f"{run}: its texts have changed since it began, so it may have learned what would be held out now; "
+            f"give others with {instead}"
+        )
+
+
 def do_plot(arguments: argparse.Namespace) -> int:
     """Lay curves over each other."""
-    runs = {str(folder): read_metrics(folder) for folder in arguments.runs}
-    configs = [read_config(folder) for folder in arguments.runs]
+    folders = list(dict.fromkeys(arguments.runs))
+    runs = {str(folder): read_metrics(folder) for folder in folders}
+    configs = [read_config(folder) for folder in folders]
     usual = {"pretrain": "bits_per_byte", "classifier": "accuracy", "generator": "loss"}
     metric = arguments.metric or usual.get(configs[0]["kind"], "loss")
     if not any(f"val_{metric}" in r for records in runs.values() for r in records):
         known = sorted({k[4:] for records in runs.values() for r in records for k in r if k.startswith("val_")})
         raise ValueError(f"--metric {metric}: the runs do not have it; they have {', '.join(known)}")
-    factor = configs[0].get("bits_per_nat") if metric == "bits_per_byte" else None
+    without = [name for name, records in runs.items() if not any(f"val_{metric}" in r for r in records)]
+    if without:
+        warnings.warn(f"--metric {metric}: not in {', '.join(without)}, of which no curve is drawn", stacklevel=2)
+    factors = {name: config.get("bits_per_nat") for name, config in zip(runs, configs, strict=True)}
     out = arguments.out.with_suffix("") if arguments.out.suffix in (".png", ".svg", ".json") else arguments.out
-    for path in plot_curves(runs, out, metric=metric, bits_per_nat=factor):
+    for path in plot_curves(runs, out, metric=metric, bits_per_nat=factors if metric == "bits_per_byte" else None):
         print(path)
     return 0

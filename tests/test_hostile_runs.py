@@ -71,6 +71,10 @@ CONFIGS: list[tuple[dict[str, Any], str]] = [
     ({"model": {"n_layerz": 1}}, "did you mean 'n_layer'?"),
     ({"tokenizer_sha256": 3}, "'tokenizer_sha256'"),
     ({"device": []}, "'device'"),
+    ({"changed": 5}, "expected a list of names in 'changed'"),
+    ({"changed": [["lr"]]}, "expected a list of names in 'changed'"),
+    ({"labels": [1, None]}, "expected a list of names in 'labels'"),
+    ({"prior": ["x"]}, "expected a list of numbers in 'prior'"),
 ]
 
 
@@ -240,9 +244,7 @@ def test_a_state_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     assert refused > 100
 
 
-def test_a_file_of_a_run_cannot_be_another_file(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_file_of_a_run_cannot_be_another_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     precious = tmp_path / "precious.txt"
     precious.write_text("a year of work", encoding="utf-8")
     for name in ("metrics.jsonl", "config.json.tmp", "curves.png", "checkpoints/step-00000002.safetensors.tmp", "x/y"):

@@ -9,7 +9,7 @@ from .folder import from_folder
 from .leakage import leak
 from .splitting import split_examples, split_text
 from .streams import stream
-from .tables import Row, from_table, read_table
+from .tables import Row, from_table, read_examples, read_table
 
 __all__ = [
     "Batch",
@@ -34,6 +34,7 @@ __all__ = [
     "pad_batch",
     "pretraining_mix",
     "random_windows",
+    "read_examples",
     "read_table",
     "sequential_windows",
     "split_examples",

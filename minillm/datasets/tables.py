@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 from minillm.text.base import shown
 
 from .cards import DataError
-from .corpora import LabelledCorpus, labelled_corpus
+from .corpora import Example, LabelledCorpus, labelled_corpus
 from .folder import read_text
 from .splitting import split_examples
 
@@ -74,6 +74,27 @@ def read_table(
     return rows
 
 
+def read_examples(
+    path: str | Path, text: str = "text", label: str = "label", *, labels: Sequence[str]
+) -> list[Example]:
+    """Read all rows of a table as examples ``(text, label id)``, to judge a model on that knows these labels.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DataError: if the table is wrong, or a label is not among ``labels``.
+    """
+    return _examples(path, read_table(path, text, label), labels)
+
+
+def _examples(path: str | Path, rows: Sequence[Row], labels: Sequence[str]) -> list[Example]:
+    number = {name: i for i, name in enumerate(labels)}
+    for row in rows:
+        if row.label not in number:
+            nearest = _nearest(row.label, labels)
+            _refuse(path, row.line, f"unknown label {shown(row.label)}{nearest}; known labels: {_listed(labels)}")
+    return [(row.text, number[row.label]) for row in rows]
+
+
 def from_table(
     path: str | Path,
     text: str = "text",
@@ -111,16 +132,7 @@ def from_table(
     known = tuple(sorted({row.label for row in rows})) if labels is None else tuple(labels)
     if len(known) < 2:
         raise DataError(f"{path}: at least two different labels are needed, found {_listed(known) or 'none'}")
-    number = {name: i for i, name in enumerate(known)}
-
-    def examples(file: str | Path, its_rows: Sequence[Row]) -> list[tuple[str, int]]:
-        for row in its_rows:
-            if row.label not in number:
-                nearest = _nearest(row.label, known)
-                _refuse(file, row.line, f"unknown label {shown(row.label)}{nearest}; known labels: {_listed(known)}")
-        return [(row.text, number[row.label]) for row in its_rows]
-
-    own = examples(path, rows)
+    own = _examples(path, rows, known)
     given = {1: validation, 2: test}
     share = [0.0 if given.get(i) is not None else float(f) for i, f in enumerate(fractions)]
     if len(share) != 3 or share[0] <= 0:
@@ -133,7 +145,7 @@ def from_table(
     parts = [[own[i] for i in part] for part in picked]
     for i, file in given.items():
         if file is not None:
-            parts[i] = examples(file, read_table(file, text, label))
+            parts[i] = read_examples(file, text, label, labels=known)
     files = [str(Path(file).resolve()) for file in (path, validation, test) if file is not None]
     return labelled_corpus(
         str(path),

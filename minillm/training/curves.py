@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ def save_figure(fig: Any, path: str | Path, numbers: dict[str, Any] | None = Non
     import matplotlib
 
     path = Path(path)
+    if path.name in ("", ".."):
+        raise ValueError(f"{path}: is a folder; give a name for the figure in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     written = [path.with_name(path.name + ".png"), path.with_name(path.name + ".svg")]
     with matplotlib.rc_context({"svg.hashsalt": "minillm"}):  # the same figure gives the same file
@@ -67,7 +69,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: if the folder holds no run.
-        ValueError: naming the line that is not a JSON object, or if there is no line yet.
+        ValueError: naming the line that does not hold the finite figures of a step, or if there is no line yet.
     """
     path = Path(folder) / "metrics.jsonl"
     if not path.exists():
@@ -79,12 +81,19 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
             record = json.loads(line)
         except (ValueError, RecursionError):
             record = None
-        if not isinstance(record, dict):
-            raise ValueError(f"{path}:{number}: not a JSON object; remove it, or resume the run, which repairs it")
+        if not isinstance(record, dict) or not _is_metrics(record):
+            raise ValueError(f"{path}:{number}: not a step's figures; remove it, or resume the run, which repairs it")
         found.append(record)
     if not found:
         raise ValueError(f"{path}: holds no metrics yet; train first, or resume the run")
     return found
+
+
+def _is_metrics(record: dict[str, Any]) -> bool:
+    """Tell whether a line says which step it is of, and nothing but numbers that can be drawn."""
+    numbers = [v for v in record.values() if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    small = all(-1e300 < v < 1e300 for v in numbers)  # neither NaN, nor an integer that no float can hold
+    return small and len(numbers) == len(record) and isinstance(record.get("step"), int)
 
 
 def smooth(values: Sequence[float], share: float = 0.9) -> list[float]:
@@ -101,7 +110,7 @@ def plot_curves(
     path: str | Path,
     *,
     metric: str = "bits_per_byte",
-    bits_per_nat: float | None = None,
+    bits_per_nat: float | Mapping[str, float | None] | None = None,
     baselines: dict[str, float] | None = None,
     title: str = "",
     stopped_at: int | None = None,
@@ -112,8 +121,8 @@ def plot_curves(
         runs: metrics (see ``read_metrics``) by name.
         path: where to, without ending.
         metric: the validation figure to show: "bits_per_byte", "loss" or "accuracy".
-        bits_per_nat: what one nat per token of the training loss is in the unit of ``metric``; ``None`` leaves the
-            training curve out unless the metric is the loss itself.
+        bits_per_nat: what one nat per token of the training loss is in the unit of ``metric``, of all runs or of each
+            by its name; ``None`` leaves the training curve out unless the metric is the loss itself.
         baselines: horizontal lines by name, in the unit of ``metric``.
         title: says what is seen.
         stopped_at: the step whose weights were kept, marked on the curve of the first run.
@@ -122,11 +131,12 @@ def plot_curves(
         The files written: PNG, SVG and the numbers as JSON.
     """
     fig, ax = figure()
-    factor = 1.0 if metric == "loss" else bits_per_nat
     numbers: dict[str, Any] = {"metric": metric, "runs": {}, "baselines": baselines or {}}
     highest = []
     for i, (name, records) in enumerate(runs.items()):
         colour = COLOURS[i % len(COLOURS)]
+        of_run = bits_per_nat.get(name) if isinstance(bits_per_nat, Mapping) else bits_per_nat
+        factor = 1.0 if metric == "loss" else of_run
         label = "" if len(runs) == 1 else f" ({name})"
         validation = [(r["step"], r[f"val_{metric}"]) for r in records if f"val_{metric}" in r]
         train = [(r["step"], r["train_loss"]) for r in records if "train_loss" in r and math.isfinite(r["train_loss"])]

@@ -44,8 +44,9 @@ _KINDS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("model", "training"), ("names with values", dict)),
     **dict.fromkeys(("method", "pretrained", "device", "corpus_sha256", "tokenizer_sha256"), ("a text", str)),
     **dict.fromkeys(("dropout", "bits_per_nat", "minutes"), ("a number", int, float)),
-    **dict.fromkeys(("vocab_size", "seed"), ("a whole number", int)),
+    **dict.fromkeys(("vocab_size", "seed", "test_texts"), ("a whole number", int)),
     **dict.fromkeys(("labels", "changed"), ("a list of names", list)),
+    **{"prior": ("a list of numbers", list)},
     **{"table": ("names with values, or null", dict, type(None))},
     **{"text": ("a path, or null", str, type(None)), "size": ("a name, or names with values", str, dict)},
 }
@@ -155,7 +156,12 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise RunError(f"{path}: not the config of a run (it has no 'kind')")
     for name in config.keys() & _KINDS.keys():
         what, *kinds = _KINDS[name]
-        if not isinstance(config[name], tuple(kinds)) or isinstance(config[name], bool):
+        parts: Any = {"a list of names": str, "a list of numbers": (int, float)}.get(what)
+        if (
+            not isinstance(config[name], tuple(kinds))
+            or isinstance(config[name], bool)
+            or (parts is not None and not all(isinstance(part, parts) for part in config[name]))
+        ):
             raise RunError(f"{path}: expected {what} in {name!r}, got {str(config[name])[:80]}")
     return _Config(path, config)
 

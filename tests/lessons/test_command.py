@@ -110,6 +110,80 @@ def test_evaluate_stands_beside_its_baselines(home: Path, capsys: pytest.Capture
     assert main(["evaluate", str(home / "classifier"), "--data", str(home / "topics.csv")]) == 0
 
 
+def test_a_table_is_judged_by_every_row_beside_what_the_run_learned_from(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    few = table(tmp_path / "few.csv", [("cold sun", "warm"), ("cold ice", "cold"), ("warm sun", "cold")])
+    one = table(tmp_path / "one.csv", [("warm sun", "warm")])
+    for run, words in (("classifier", "test accuracy"), ("writer", "accuracy by Bayes' rule on 3 texts")):
+        assert main(["evaluate", str(home / run), "--data", str(few)]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith(words) and "naive Bayes 0.333" in out, out  # it has seen no other rows than the run has
+        assert main(["evaluate", str(home / run), "--data", str(one)]) == 0
+        assert "naive Bayes 1.000" in capsys.readouterr().out
+
+
+def test_a_writer_is_judged_by_its_labels(home: Path, capsys: pytest.CaptureFixture) -> None:
+    result = json.loads((home / "writer" / "result.json").read_text(encoding="utf-8"))
+    assert main(["evaluate", str(home / "writer")]) == 0
+    said = f"accuracy by Bayes' rule on {result['test_texts']} texts {result['test_accuracy']:.3f}   naive Bayes "
+    assert capsys.readouterr().out.startswith(said)
+    assert (
+        main(["evaluate", str(home / "writer"), "--text", str(home / "text.txt")]) == 0
+    )  # it is a language model, too
+    assert "bits per byte" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("run", ["run", "classifier", "writer"])
+def test_nothing_is_held_out_of_texts_that_have_changed(
+    home: Path, tmp_path: Path, run: str, capsys: pytest.CaptureFixture
+) -> None:
+    text, topics = (shutil.copy(home / name, tmp_path) for name in ("text.txt", "topics.csv"))
+    copy = Path(shutil.copytree(home / run, tmp_path / run))
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    config.update({"text": text} if run == "run" else {"table": {**config["table"], "data": topics}})
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert main(["evaluate", str(copy)]) == 0
+    more = {"run": (text, "\n\nA new paragraph."), "writer": (topics, "new sun,warm\n")}
+    name, added = more.get(run, more["writer"])
+    with open(name, "a", encoding="utf-8") as f:
+        f.write(added)
+    capsys.readouterr()
+    assert main(["evaluate", str(copy)]) == 2
+    instead = "--text" if run == "run" else "--data"
+    assert f"may have learned what would be held out now; give others with {instead}" in capsys.readouterr().err
+    if run == "run":
+        return
+    with pytest.warns(UserWarning, match="no baselines, for what they would learn from is gone: .* changed"):
+        assert main(["evaluate", str(copy), "--data", str(home / "topics.csv")]) == 0
+    assert "naive" not in capsys.readouterr().out
+    Path(topics).unlink()
+    with pytest.warns(UserWarning, match="no baselines, for what they would learn from is gone: .* no such file"):
+        assert main(["evaluate", str(copy), "--data", str(home / "topics.csv")]) == 0
+
+
+def test_a_run_without_the_figure_is_named(home: Path, tmp_path: Path) -> None:
+    both = ["plot", str(home / "classifier"), str(home / "run"), "--out", str(tmp_path / "both")]
+    with pytest.warns(UserWarning, match=r"--metric accuracy: not in .*run, of which no curve is drawn"):
+        assert main(both) == 0
+
+
+def test_too_little_memory_says_what_to_do(
+    home: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, words in (
+        (MemoryError(), "not enough memory; take"),
+        (MemoryError("9 TiB"), "not enough memory (9 TiB); take"),
+    ):
+        monkeypatch.setattr("lessons.command.generate_tokens", lambda *_, error=error, **__: throw(error))
+        assert main(["generate", str(home / "run")]) == 1
+        assert f"{words} a smaller model, batch, context or text" in capsys.readouterr().err
+
+
+def throw(error: Exception) -> None:
+    raise error
+
+
 def test_plot_lays_runs_over_each_other(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["plot", str(home / "run"), str(home / "run"), "--out", str(tmp_path / "both")]) == 0
     assert {p.name for p in tmp_path.iterdir()} >= {"both.png", "both.svg"}
@@ -199,7 +273,15 @@ BAD = [
     bad("evaluate {home}/run --text {tmp}/missing.txt", "missing.txt"),
     bad("evaluate {home}/run --text {tmp}/short.txt", "short.txt"),
     bad("evaluate {home}/classifier --data {tmp}/unknown-label.csv", "hot"),
+    bad("evaluate {home}/classifier --text {home}/text.txt", "--data"),
+    bad("evaluate {home}/run --data {home}/topics.csv", "--text"),
+    bad("evaluate {home}/classifier --label-column topic", "--data"),
+    bad("finetune {home}/run --validation {home}/topics.csv", "--data"),
+    bad("finetune {home}/run --text-column body", "--data"),
+    bad("finetune {home}/run --data {home}/topics.csv --task generate --method frozen", "--method frozen"),
+    bad("finetune {home}/run --data {home}/topics.csv --out {home}/run --force", "which would be removed"),
     bad("plot {tmp}/no-run", "no-run"),
+    bad("plot {home}/run --out .", "is a folder"),
     bad("plot {home}/run --metric beauty", "beauty"),
     bad("plot {home}/run --out {tmp}/empty.txt/curves", "empty.txt"),
     bad("resume {tmp}/no-run", "no-run"),

@@ -121,11 +121,17 @@ def test_metrics_are_read_line_by_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b'{"st', b"", b"3", b"[]", b"\0\0", b"\xff", b"[" * 100_000], ids=lambda b: repr(b[:5])
+    "line",
+    [
+        *(b'{"st', b"", b"3", b"[]", b"\0\0", b"\xff", b"[" * 100_000),
+        *(b'{"val_loss": 1}', b'{"step": "2"}', b'{"step": 2, "val_loss": null}', b'{"step": 2, "val_loss": NaN}'),
+        *(b'{"step": true}', b'{"step": 2, "train_loss": "3"}', b'{"step": 2, "val_loss": 1' + b"0" * 400 + b"}"),
+    ],
+    ids=lambda b: repr(b[:30]),
 )
 def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: bytes) -> None:
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 2}\n')
-    with pytest.raises(ValueError, match=r"metrics\.jsonl:2: not a JSON object; .* resume the run"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl:2: not a step's figures; .* resume the run"):
         read_metrics(tmp_path)
 
 
@@ -140,3 +146,29 @@ def test_smoothing_keeps_a_constant_and_starts_at_the_first_value() -> None:
     assert smooth([2.0] * 5) == pytest.approx([2.0] * 5)
     assert smooth([4.0, 0.0])[0] == 4.0
     assert smooth([]) == []
+
+
+def test_each_run_is_drawn_in_its_own_unit(tmp_path: Path) -> None:
+    import matplotlib.axes
+
+    drawn: dict[str, Any] = {}
+    real = matplotlib.axes.Axes.plot
+
+    def plot(ax: Any, *args: Any, **kwargs: Any) -> Any:
+        if "training" in str(kwargs.get("label")):
+            drawn[kwargs["label"]] = list(args[1])
+        return real(ax, *args, **kwargs)
+
+    records = [{"step": 1, "train_loss": 2.0}, {"step": 1, "val_bits_per_byte": 1.0}]
+    runs = {"a": records, "b": records, "c": records}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matplotlib.axes.Axes, "plot", plot)
+        plot_curves(runs, tmp_path / "all", bits_per_nat={"a": 0.5, "b": 0.25, "c": None})
+    assert drawn == {"training (a)": [1.0], "training (b)": [0.5]}
+
+
+def test_a_figure_needs_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (".", "..", "/"):
+        with pytest.raises(ValueError, match="is a folder; give a name for the figure in it"):
+            plot_curves({"a": RECORDS}, place)
