@@ -72,7 +72,7 @@ def find(number: str, *, with_exercises: bool = False) -> Lesson:
         ValueError: naming the lessons that there are.
     """
     known = {n: lesson for n, lesson in lessons().items() if not with_exercises or lesson.exercise.exists()}
-    if not number.isdigit() or int(number) not in known:
+    if not number.isdecimal() or int(number) not in known:
         what = "lesson with exercises" if with_exercises else "lesson"
         raise ValueError(f"{number}: no such {what}; there are {', '.join(f'{n:02d}' for n in known)}")
     return known[int(number)]
@@ -167,7 +167,9 @@ def do_check(arguments: argparse.Namespace) -> int:
     """Check the answers to the exercises of a lesson; 0 if all of them are right, 1 otherwise."""
     lesson = find(arguments.number, with_exercises=True)
     path = (arguments.file or lesson.exercise).resolve()
-    if not path.is_file():
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
+    if not path.exists():
         raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
     print(f"checking {path}")
     outcomes = []
@@ -214,10 +216,13 @@ def do_notebook(arguments: argparse.Namespace) -> int:
 
     lesson = find(arguments.number)
     path = arguments.out or Path(f"{lesson.name}.ipynb")
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
     if path.exists() and not arguments.force:
         raise FileExistsError(errno.EEXIST, "exists already; --force writes over it, --out names another", str(path))
     quiz = getattr(importlib.import_module(f"lessons.{lesson.name}"), "QUIZ", ())
     content = to_notebook((HERE / f"{lesson.name}.py").read_text(encoding="utf-8"), quiz)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     print(path)
     return 0
@@ -256,8 +261,16 @@ def export(folder: Path, *, solutions: bool) -> None:
         raise FileExistsError(errno.EEXIST, "exists already; give a new or an empty folder", str(folder))
     left_out = ["__pycache__", *([] if solutions else ["solutions"])]
     root = HERE.parent
-    for name in ("lessons", "minillm"):  # both, so that the copy is whole: what is run in it is what is in it
-        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns(*left_out))
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        if (root / name).is_file():
-            shutil.copy(root / name, folder / name)
+    if any(folder.resolve().is_relative_to(root / name) for name in ("lessons", "minillm")):
+        raise FileExistsError(errno.EEXIST, "lies in what is copied; give a folder elsewhere", str(folder))
+    try:
+        for name in ("lessons", "minillm"):  # both, so that the copy is whole: what is run in it is what is in it
+            shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns(*left_out))
+        for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+            if (root / name).is_file():
+                shutil.copy(root / name, folder / name)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)  # half a course is none
+        if isinstance(error, shutil.Error):  # one line for every file
+            raise OSError(errno.EIO, f"not copied: {error.args[0][0][2]}", str(folder)) from None
+        raise

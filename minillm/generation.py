@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import numbers
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import numpy as np
 from minillm import ops
 from minillm.autograd import no_grad
 from minillm.backend.random import Generator, default_generator
+from minillm.text.base import token_id
 
 __all__ = ["Sampling", "beam_search", "generate", "generate_tokens", "next_distribution"]
 
@@ -44,7 +46,16 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        wrong = []
+        wrong = [
+            f"{name}={value!r} (expected a number)"
+            for name, value in vars(self).items()
+            if not (value is None and name == "top_k")
+            and (not isinstance(value, numbers.Real) or isinstance(value, bool))
+        ]
+        if self.top_k is not None and not wrong and not isinstance(self.top_k, numbers.Integral):
+            wrong.append(f"top_k={self.top_k!r} (expected a whole number)")
+        if wrong:
+            raise ValueError("sampling: " + "; ".join(wrong))
         if not (self.temperature >= 0 and math.isfinite(self.temperature)):
             wrong.append(f"temperature={self.temperature} (expected 0 for the likeliest token, or a positive number)")
         if self.top_k is not None and self.top_k < 1:
@@ -179,9 +190,10 @@ def generate_tokens(
     Raises:
         ValueError: for an empty prompt or a negative ``max_new_tokens``.
         IndexError: for ids that the model does not know.
+        TypeError: for what is not token ids.
         ValueError: while iterating, if the model answers NaN.
     """
-    rows = [list(map(int, p)) for p in prompts]
+    rows = [_ids(p) for p in _batch(prompts)]
     _check_prompts(model, rows, max_new_tokens)  # now, not when the first token is asked for
     return _generate_tokens(model, rows, max_new_tokens, how or Sampling(), stop_tokens, generator, use_cache)
 
@@ -251,7 +263,24 @@ def _draw(p: np.ndarray, source: Generator, row: int) -> int:
     return found if found < len(p) and p[found] > 0 else int(np.flatnonzero(p)[-1])
 
 
+def _batch(prompts: Any) -> list[Any]:
+    """Return prompts as a list, from an array or a tensor, too."""
+    if isinstance(prompts, str) or not (hasattr(prompts, "__iter__") or hasattr(prompts, "tolist")):
+        raise TypeError(f"generate: expected lists of token ids, got {type(prompts).__name__}; encode a text first")
+    found = prompts.tolist() if hasattr(prompts, "tolist") else list(prompts)
+    if any(isinstance(p, str) for p in found):
+        raise TypeError("generate: expected lists of token ids, got texts; encode them first")
+    return found if isinstance(found, list) else [found]
+
+
+def _ids(prompt: Any) -> list[int]:
+    """Return the ids of a prompt as Python's numbers."""
+    return [token_id(t, "generate") for t in (prompt.tolist() if hasattr(prompt, "tolist") else prompt)]
+
+
 def _check_prompts(model: Any, rows: list[list[int]], max_new_tokens: int) -> None:
+    if not isinstance(max_new_tokens, numbers.Integral):
+        raise TypeError(f"generate: expected max_new_tokens as a whole number, got {max_new_tokens!r}")
     if max_new_tokens < 0:
         raise ValueError(f"generate: expected max_new_tokens of 0 or more, got {max_new_tokens}")
     if not rows:
@@ -293,9 +322,9 @@ def generate(
     Returns:
         A list of ids for one prompt, a list of lists for several; the prompt is part of it.
     """
-    single = bool(prompts) and not isinstance(prompts[0], (list, tuple, np.ndarray))
-    batch: list[Any] = [prompts] if single else list(prompts)
-    rows = [list(map(int, p)) for p in batch]
+    batch = _batch(prompts)
+    single = bool(batch) and not hasattr(batch[0], "__len__")
+    rows = [_ids(p) for p in ([batch] if single else batch)]
     if num_beams != 1:
         rows = [
             beam_search(model, r, max_new_tokens, num_beams, stop_tokens=stop_tokens, use_cache=use_cache)[0]
@@ -339,7 +368,9 @@ def beam_search(
     """
     if num_beams < 1:
         raise ValueError(f"beam_search: expected num_beams of 1 or more, got {num_beams}")
-    start = list(map(int, prompt))
+    if not math.isfinite(length_penalty):
+        raise ValueError(f"beam_search: expected a finite length_penalty, got {length_penalty}")
+    start = _ids(prompt)
     _check_prompts(model, [start], max_new_tokens)
     stop = set(map(int, stop_tokens))
     reader = _Reader(model, num_beams, use_cache)

@@ -284,3 +284,47 @@ def test_streaming_leaves_the_modes_of_its_caller_alone():
         generate_tokens(model, [[1]], -1)  # at the call, before a token is asked for
     with pytest.raises(ValueError, match="num_beams"):
         generate(model, [1], 3, num_beams=0)
+
+
+def test_ids_may_come_as_arrays_and_tensors() -> None:
+    model = make_model()
+    greedy = Sampling(temperature=0)
+    one, two = generate(model, [1, 2], 3, greedy), generate(model, [[1, 2], [3, 4]], 3, greedy)
+    for kind in (np.array, minillm.tensor, tuple):
+        assert generate(model, kind([1, 2]), 3, greedy) == one
+        assert generate(model, kind([[1, 2], [3, 4]]), 3, greedy) == two
+        assert beam_search(model, kind([1, 2]), 3)[0] == beam_search(model, [1, 2], 3)[0]
+
+
+@pytest.mark.parametrize("prompts", ["abc", ["abc"], [1.5], [[1, "2"]], None, 3, [[[1]]], [math.nan], [None]])
+def test_what_is_no_token_id_is_refused(prompts) -> None:
+    with pytest.raises(TypeError, match=r"generate: expected (lists of )?token ids, "):
+        generate(make_model(), prompts, 3)
+
+
+@pytest.mark.parametrize("wrong", [2.5, "3", None])
+def test_the_number_of_tokens_is_whole(wrong) -> None:
+    with pytest.raises(TypeError, match="expected max_new_tokens as a whole number"):
+        generate(make_model(), [1], wrong)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": "1"},
+        {"temperature": None},
+        {"top_k": 2.5},
+        {"top_k": True},
+        {"top_p": "x"},
+        {"repetition_penalty": []},
+    ],
+)
+def test_settings_of_a_wrong_type_are_named(settings) -> None:
+    with pytest.raises(ValueError, match=rf"sampling: {next(iter(settings))}=.* \(expected a"):
+        Sampling(**settings)
+    assert Sampling(temperature=np.float32(0.5), top_k=np.int64(3)).top_k == 3
+
+
+def test_a_length_penalty_is_finite() -> None:
+    with pytest.raises(ValueError, match="finite length_penalty, got nan"):
+        beam_search(make_model(), [1], 3, length_penalty=math.nan)

@@ -133,7 +133,7 @@ def split_examples(
     [[0, 1, 2, 4, 7, 9], [3, 5, 6, 8]]
     """
     share = np.asarray(fractions, dtype=float)
-    if share.ndim != 1 or len(share) < 2 or (share < 0).any() or share[0] == 0 or abs(share.sum() - 1) > 1e-9:
+    if share.ndim != 1 or len(share) < 2 or (share < 0).any() or share[0] == 0 or not abs(share.sum() - 1) <= 1e-9:
         raise ValueError(f"fractions must be >= 0, the first > 0, and sum to 1; got {list(fractions)}")
     if groups is None:
         groups = range(len(labels))

@@ -132,6 +132,8 @@ def from_table(
     known = tuple(sorted({row.label for row in rows})) if labels is None else tuple(labels)
     if len(known) < 2:
         raise DataError(f"{path}: at least two different labels are needed, found {_listed(known) or 'none'}")
+    if len(set(known)) < len(known):
+        raise ValueError(f"from_table: expected different labels, got {_listed(known)}")
     own = _examples(path, rows, known)
     given = {1: validation, 2: test}
     share = [0.0 if given.get(i) is not None else float(f) for i, f in enumerate(fractions)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 import re
 from abc import ABC, abstractmethod
@@ -102,12 +103,13 @@ class Tokenizer(ABC):
         """Return the bytes that ids stand for.
 
         Raises:
+            TypeError: for what is not a whole number.
             IndexError: for an id that does not exist, naming it and the number of ids.
         """
         special = {id: name.encode("utf-8") for name, id in self.special_tokens.items()}
         parts = []
         for raw in ids:
-            id = int(raw)
+            id = token_id(raw, "decode")
             if not 0 <= id < self.vocab_size:
                 raise IndexError(f"decode: id {id} is not in 0 .. {self.vocab_size - 1}")
             parts.append(special[id] if id in special else self._token_bytes(id))
@@ -186,15 +188,19 @@ class Tokenizer(ABC):
 
 
 def check_surrogates(text: str, where: str = "text") -> None:
-    """Refuse half of a surrogate pair, which no UTF-8 can hold.
+    """Refuse what is no text, and half of a surrogate pair, which no UTF-8 can hold.
 
     Args:
         text: any text.
         where: what the text is, for the message.
 
     Raises:
-        ValueError: naming its position.
+        TypeError: if it is not a text at all.
+        ValueError: naming the position of half a pair.
     """
+    if not isinstance(text, str):
+        hint = "; decode them first: data.decode('utf-8')" if isinstance(text, (bytes, bytearray)) else ""
+        raise TypeError(f"{where}: expected a text (str), got {type(text).__name__}{hint}")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -202,6 +208,18 @@ def check_surrogates(text: str, where: str = "text") -> None:
             f"{where}: position {error.start}: {text[error.start]!r} is half of a surrogate pair and no character; "
             "read the text with errors='replace', or remove it"
         ) from None
+
+
+def token_id(value: Any, where: str) -> int:
+    """Return a token id as Python's number.
+
+    Raises:
+        TypeError: if it is not a whole number; 1.5 is not cut to 1, nor a digit read as a number.
+    """
+    try:
+        return operator.index(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{where}: expected token ids, whole numbers, got {shown(value)}") from None
 
 
 def shown(value: Any, length: int = 80) -> str:

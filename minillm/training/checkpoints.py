@@ -62,7 +62,7 @@ class Checkpoints:
             SaveError: if the disk does not take it; earlier checkpoints are untouched then.
         """
         path = self.folder / f"step-{step:08d}.safetensors"
-        with _naming(path, _bytes(state)):
+        with naming(path, _bytes(state)):
             self.folder.mkdir(parents=True, exist_ok=True)
             if not self._is_whole(path):  # the same step twice (a resumed run that stops at once) is the same state
                 self._manifest(path).unlink(missing_ok=True)  # damaged, and the run has come here again
@@ -218,7 +218,7 @@ def write_atomically(path: Path, text: str) -> None:
         SaveError: if the disk does not take it; the old one is untouched then.
     """
     temporary = path.with_name(path.name + ".tmp")
-    with _naming(path, len(text.encode("utf-8"))):
+    with naming(path, len(text.encode("utf-8"))):
         try:
             with open(temporary, "w", encoding="utf-8", newline="\n") as f:
                 f.write(text)
@@ -238,12 +238,12 @@ def append(path: Path, text: str) -> None:
     Raises:
         SaveError: if the disk does not take them.
     """
-    with _naming(path, len(text.encode("utf-8"))), open(path, "a", encoding="utf-8", newline="\n") as f:
+    with naming(path, len(text.encode("utf-8"))), open(path, "a", encoding="utf-8", newline="\n") as f:
         f.write(text)
 
 
 @contextlib.contextmanager
-def _naming(path: Path, needed: int) -> Iterator[None]:
+def naming(path: Path, needed: int) -> Iterator[None]:
     """Turn what a disk refuses into an error that names the file, the bytes needed and the bytes free."""
     try:
         yield

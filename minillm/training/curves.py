@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from minillm.training.checkpoints import naming
 
 __all__ = ["COLOURS", "figure", "plot_curves", "read_metrics", "save_figure"]
 
@@ -45,6 +48,9 @@ def save_figure(fig: Any, path: str | Path, numbers: dict[str, Any] | None = Non
 
     Returns:
         The files written.
+
+    Raises:
+        SaveError: if the disk does not take one of them.
     """
     import matplotlib
 
@@ -55,12 +61,17 @@ def save_figure(fig: Any, path: str | Path, numbers: dict[str, Any] | None = Non
     written = [path.with_name(path.name + ".png"), path.with_name(path.name + ".svg")]
     with matplotlib.rc_context({"svg.hashsalt": "minillm"}):  # the same figure gives the same file
         described = {"Description": alt} if alt else {}
-        fig.savefig(written[0], dpi=150, metadata=described)
-        fig.savefig(written[1], metadata={"Date": None, **described})
+        for file, how in ((written[0], described), (written[1], {"Date": None, **described})):
+            drawn = io.BytesIO()  # whole before the file is touched, and a full disk names the file
+            fig.savefig(drawn, dpi=150 if file.suffix == ".png" else "figure", format=file.suffix[1:], metadata=how)
+            with naming(file, drawn.tell()):
+                file.write_bytes(drawn.getvalue())
     if numbers is not None:
         numbers = {"alt": alt, **numbers} if alt else numbers
         written.append(path.with_name(path.name + ".json"))
-        written[-1].write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(numbers, indent=1) + "\n"
+        with naming(written[-1], len(text)):
+            written[-1].write_text(text, encoding="utf-8")
     return written
 
 

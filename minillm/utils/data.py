@@ -231,6 +231,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
 
     Raises:
         TypeError: for rows of another kind.
+        ValueError: for sequences of different lengths.
     """
     first = batch[0]
     if isinstance(first, Tensor):
@@ -249,6 +250,9 @@ def default_collate(batch: Sequence[Any]) -> Any:
     if isinstance(first, tuple) and hasattr(first, "_fields"):
         return type(first)(*(default_collate(column) for column in zip(*batch, strict=True)))
     if isinstance(first, Sequence):
+        lengths = sorted({len(row) for row in batch})
+        if len(lengths) > 1:
+            raise ValueError(f"default_collate: expected rows of one length, got {lengths[:5]}; pad them first")
         return [default_collate(column) for column in zip(*batch, strict=True)]
     raise TypeError(
         f"default_collate: expected tensors, arrays, numbers, strings, dicts or sequences, got {type(first)}"

@@ -152,3 +152,8 @@ def test_a_part_without_a_share_stays_empty() -> None:
 def test_shares_that_do_not_fit_are_refused(labels, fractions, groups, fragment: str) -> None:
     with pytest.raises(ValueError, match=fragment):
         split_examples(labels, fractions, groups=groups)
+
+
+def test_shares_are_numbers() -> None:
+    with pytest.raises(ValueError, match=r"sum to 1; got .nan, 0.5, 0.5"):
+        split_examples([0, 1] * 20, [float("nan"), 0.5, 0.5])

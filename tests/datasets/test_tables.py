@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minillm.datasets import DataError, from_table, read_table
+from minillm.datasets import DataError, from_table, read_examples, read_table
 
 # Carriage returns are left out: line ends inside a field become "\n". Surrogates are no text.
 text = st.text(st.characters(exclude_characters="\r", exclude_categories=["Cs"]), max_size=20)
@@ -261,3 +261,13 @@ def test_many_labels_are_listed_in_part(tmp_path: Path) -> None:
 def test_a_missing_table_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.csv: there is no such file"):
         read_table(tmp_path / "none.csv")
+
+
+def test_labels_are_different_and_all_rows_are_examples(tmp_path: Path) -> None:
+    path = tmp_path / "one.csv"
+    path.write_text("text,label\nfine,b\n", encoding="utf-8")
+    assert read_examples(path, labels=["a", "b"]) == [("fine", 1)]
+    with pytest.raises(DataError, match=r"one\.csv:2: unknown label 'b'; known labels: 'a', 'c'"):
+        read_examples(path, labels=["a", "c"])
+    with pytest.raises(ValueError, match="expected different labels, got 'a', 'b', 'a'"):
+        from_table(path, labels=["a", "b", "a"])

@@ -288,3 +288,33 @@ def test_a_header_is_read_without_running_the_file(folder: Path) -> None:
     found = course.read_header(folder / "l77_x.py")
     assert (found.number, found.title, found.question) == (77, "Title", "What?")
     assert (found.needs, found.time, found.corpus, found.band) == ("one and two", "3 s", "", "")
+
+
+def test_an_export_is_whole_or_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lessons import course
+
+    inside = course.HERE / "copy"
+    assert main(["course", "export", str(inside)]) == 2 and not inside.exists()
+    assert "copy: lies in what is copied; give a folder elsewhere" in capsys.readouterr().err
+
+    def full(source: Path, target: Path, **_: object) -> None:
+        target.mkdir(parents=True)
+        raise shutil.Error([(str(source / str(n)), str(target / str(n)), "No space left on device") for n in range(99)])
+
+    monkeypatch.setattr("shutil.copytree", full)
+    assert main(["course", "export", str(tmp_path / "new")]) == 2 and not (tmp_path / "new").exists()
+    said = capsys.readouterr().err
+    assert "new: not copied: " in said and "No space left" in said and said.count("\n") == 1 and len(said) < 400
+
+
+def test_folders_where_files_are_expected(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for argv in (["check", "01", "--file", "."], ["notebook", "01", "--force", "--out", str(tmp_path)]):
+        assert main(argv) == 2
+        assert "is a folder, expected a file" in capsys.readouterr().err
+    assert main(["notebook", "01", "--out", "new/one.ipynb"]) == 0 and (tmp_path / "new" / "one.ipynb").exists()
+    assert main(["quiz", "\u00b2"]) == 2 and "no such lesson; there are 01" in capsys.readouterr().err

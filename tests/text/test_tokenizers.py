@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -290,3 +291,17 @@ def test_saving_that_fails_leaves_the_old_file(kind: str, tmp_path: Path, monkey
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
         Tokenizer.load(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"abc", ["abc"]])
+def test_what_is_no_text_is_named(wrong) -> None:
+    tokenizer = CharTokenizer.train("abc")
+    for call in (tokenizer.encode, CharTokenizer.train, WordTokenizer.train):
+        with pytest.raises(TypeError, match=rf"text: expected a text \(str\), got {type(wrong).__name__}"):
+            call(wrong)
+
+
+@pytest.mark.parametrize("wrong", [[1.5], "12", [[1]], [None], [math.nan]])
+def test_what_is_no_id_is_named(wrong) -> None:
+    with pytest.raises(TypeError, match="decode: expected token ids, whole numbers, got "):
+        CharTokenizer.train("abc").decode(wrong)

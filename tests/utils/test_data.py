@@ -220,3 +220,8 @@ def test_a_subset_hands_a_list_of_rows_on() -> None:
     assert Subset(TensorDataset(minillm.arange(5)), [1, 3])[[1, 0]][0].tolist() == [3, 1]
     with pytest.raises(ValueError, match="at least one dataset"):
         ConcatDataset([])
+
+
+def test_rows_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected rows of one length, got \[1, 2\]; pad them"):
+        default_collate([[1], [1, 2]])
