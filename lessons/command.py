@@ -33,6 +33,7 @@ from minillm.training import (
     plot_curves,
     read_config,
     read_metrics,
+    write_atomically,
 )
 from minillm.training.baselines import label_baselines, text_baselines
 from minillm.training.signals import ending_signals
@@ -103,8 +104,12 @@ class run_in:
 
     def __init__(self, folder: Path, going_on: bool = False) -> None:
         self.folder, self.existed = folder, folder.exists()
-        self.earlier = set() if going_on else self._checkpoints()
+        self.going_on, self.earlier = going_on, self._checkpoints()
         self.before: dict[int, Any] = {}
+
+    def has_saved(self) -> bool:
+        """Tell whether a checkpoint was made since."""
+        return not self._checkpoints() <= self.earlier
 
     def _checkpoints(self) -> set[tuple[Path, int, int]]:
         found = set()
@@ -113,9 +118,10 @@ class run_in:
                 found.add((path, path.stat().st_ino, path.stat().st_mtime_ns))
         return found
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> run_in:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             self.before = {number: signal.signal(number, self._terminate) for number in ending_signals()}
+        return self
 
     def _terminate(self, number: int, frame: Any) -> None:
         raise Terminated(number)
@@ -125,7 +131,7 @@ class run_in:
             signal.signal(number, handler)
         if isinstance(error, Interrupted):
             raise Stopped(str(error), 128 + error.signal, self.folder) from None
-        saved = not self._checkpoints() <= self.earlier
+        saved = self.has_saved() or (self.going_on and bool(self.earlier))
         if isinstance(error, KeyboardInterrupt) and saved:  # between two stages, or while the result is measured
             raise Stopped("stopped", getattr(error, "status", 130), self.folder) from None
         if error is not None and not self.existed and not saved:
@@ -238,7 +244,7 @@ def do_resume(arguments: argparse.Namespace) -> int:
     title = None if arguments.quiet else "resumed"
     if changes and config["kind"] == "demo":
         raise ValueError(f"{arguments.run}: a demo goes on as it began; leave {', '.join(sorted(changes))} out")
-    with run_in(arguments.run, going_on=True):
+    with run_in(arguments.run, going_on=True) as watched:
         if config["kind"] == "demo":
             demo.run(
                 arguments.run,
@@ -256,9 +262,19 @@ def do_resume(arguments: argparse.Namespace) -> int:
         }.get(config["kind"])
         if resume is None:
             raise RunError(f"{arguments.run}: a run of unknown kind {config['kind']!r}")
-        for name, (was, now) in change_config(arguments.run, changes).items():
+        path = arguments.run / "config.json"
+        before = path.read_text(encoding="utf-8")
+        found = change_config(arguments.run, changes)
+        for name, (was, now) in found.items():
             print(f"{name}: {was} before, {now} from now on")
-        resume(arguments.run, title)
+        try:
+            resume(arguments.run, title)
+        except SaveError:
+            raise  # once there is room, the run goes on as was asked
+        except Exception:
+            if found and not watched.has_saved():  # what was asked for failed: a later resume is not to do it unasked
+                write_atomically(path, before)
+            raise
     print(f"run: {arguments.run}   curves: {arguments.run / 'curves.png'}")
     return 0
 

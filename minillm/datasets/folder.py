@@ -29,6 +29,8 @@ def read_text(path: str | Path) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}: byte 0: the file is UTF-16, UTF-8 is needed; save it again as UTF-8")
+    if data.count(0) * 3 > len(data):  # in UTF-16 every other byte of most texts is 0, which is valid UTF-8
+        raise DataError(f"{path}: more than a third of it is zero bytes: UTF-16 perhaps, or no text; save it as UTF-8")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -91,3 +91,10 @@ def test_a_bad_split_is_said_with_the_path(tmp_path: Path) -> None:
         from_folder(file, split="files")
     with pytest.raises(ValueError, match="must lie between 0 and 1"):
         from_folder(file, validation=2)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_two_bytes_a_character_are_no_text_even_without_a_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "wide.txt").write_bytes(("plain English words " * 20).encode(encoding))
+    with pytest.raises(DataError, match=r"wide\.txt: more than a third of it is zero bytes: UTF-16 perhaps"):
+        from_folder(tmp_path / "wide.txt")

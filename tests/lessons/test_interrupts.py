@@ -253,6 +253,23 @@ def test_the_line_that_goes_on_can_be_pasted(
     assert argv[:2] == ["minillm", "resume"] and main([*argv[1:], "--quiet"]) == 0
 
 
+def test_a_change_that_failed_is_not_made_by_a_later_resume(
+    home: Path, run: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (run / "config.json").read_bytes()
+    for lr in ("0.5", "1e30"):
+        if lr == "0.5":
+            monkeypatch.setattr(
+                "lessons.l12_pretraining.load_and_split", lambda *_: (home / "gone.txt").read_text("utf-8")
+            )
+        status = main(["resume", str(run), "--quiet", "--lr", lr, "--steps", "20", "--eval-every", "9"])
+        assert status == (2 if lr == "0.5" else 1) and "Traceback" not in capsys.readouterr().err
+        assert (run / "config.json").read_bytes() == before
+        monkeypatch.undo()
+    assert main(["resume", str(run), "--quiet", "--lr", "0.001", "--steps", "12"]) == 0
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["changed"] == ["lr", "steps"]
+
+
 # --- a second trainer ------------------------------------------------------------------------------------------------
 @POSIX
 def test_a_second_trainer_is_refused_and_the_first_goes_on(
