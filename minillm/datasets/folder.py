@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import NoReturn
 
 from .cards import DataError
 from .corpora import TextCorpus, text_corpus
@@ -41,6 +43,10 @@ def read_text(path: str | Path) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
+
+
 def from_folder(
     path: str | Path, pattern: str = "*.txt", *, split: str | None = None, validation: float = 0.1, seed: int = 0
 ) -> TextCorpus:
@@ -61,6 +67,8 @@ def from_folder(
     path = Path(path)
     files = [path]
     if path.is_dir():
+        for _ in os.walk(path, onerror=_refuse_folder):  # rglob passes over a folder that it may not look into
+            pass
         files = sorted((p for p in path.rglob(pattern) if p.is_file()), key=lambda p: p.relative_to(path).as_posix())
         if not files:
             raise FileNotFoundError(f"{path}: no file in this folder fits the pattern {pattern!r}")

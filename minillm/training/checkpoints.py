@@ -8,6 +8,7 @@ never sees a half-written one, and a committed one is never changed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -34,6 +35,11 @@ class SaveError(OSError):
     needed = free = 0
 
     def __str__(self) -> str:
+        if self.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            return (
+                f"{self.filename}: not written ({self.strerror}): its folder must be there and writable. "
+                "What was saved before is whole"
+            )
         return (
             f"{self.filename}: not written ({self.strerror}): needs about {self.needed:,} bytes, {self.free:,} are "
             "free. What was saved before is whole: make room and resume"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,20 @@ def test_two_bytes_a_character_are_no_text_even_without_a_mark(tmp_path: Path, e
     (tmp_path / "wide.txt").write_bytes(("plain English words " * 20).encode(encoding))
     with pytest.raises(DataError, match=r"wide\.txt: more than a third of it is zero bytes: UTF-16 perhaps"):
         from_folder(tmp_path / "wide.txt")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "open.txt").write_text("plain English words " * 20, encoding="utf-8")
+    real = os.scandir
+
+    def scandir(path: str | Path) -> object:  # chmod would not do: the superuser may read everything
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"closed: cannot be read \(Permission denied\); check its permissions"):
+        from_folder(tmp_path)

@@ -260,7 +260,7 @@ def test_a_change_that_failed_is_not_made_by_a_later_resume(
     for lr in ("0.5", "1e30"):
         if lr == "0.5":
             monkeypatch.setattr(
-                "lessons.l12_pretraining.load_and_split", lambda *_: (home / "gone.txt").read_text("utf-8")
+                "lessons.l12_pretraining.load_and_split", lambda *_: (home / "gone.txt").read_text(encoding="utf-8")
             )
         status = main(["resume", str(run), "--quiet", "--lr", lr, "--steps", "20", "--eval-every", "9"])
         assert status == (2 if lr == "0.5" else 1) and "Traceback" not in capsys.readouterr().err

@@ -90,3 +90,9 @@ def test_a_torn_line_is_not_what_a_reader_finds(tmp_path: Path) -> None:
         assert not (tmp_path / "result.json.tmp").exists() or tried[-1] == "unlink"
         file.write_text("old", encoding="utf-8")
     assert n > 3 and file.read_text(encoding="utf-8") == "new"
+
+
+def test_a_folder_that_may_not_be_written_to_needs_no_room(tmp_path: Path) -> None:
+    with pytest.raises(SaveError, match=r"not written \(No such file or directory\): its folder must be there") as info:
+        write_atomically(tmp_path / "no folder" / "file", "text")
+    assert "make room" not in str(info.value)
