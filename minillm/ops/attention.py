@@ -60,9 +60,8 @@ class Attention(Function):
         k = _broadcast(xp, working(k), (*batch, S, D))
         v = _broadcast(xp, working(v), (*batch, S, E))
         bias = None if mask is None else _broadcast(xp, _as_bias(xp, mask, q.dtype), (*batch, T, S))
-        n = _tile(ctx, T)
-        future = _future if n <= QUERY_TILE else _future.__wrapped__  # a large one is not kept
-        ctx.future = future(xp, n, q.dtype) if causal else None
+        future = _kept_future if xp is np else _future  # a card's is as large as the scores, and would hold its memory
+        ctx.future = future(xp, _tile(ctx, T), q.dtype) if causal else None
         ctx.tiles = _tiles(ctx, batch, T, S, causal)
         y = _empty(xp, batch, T, E, q.dtype)
         if not ctx.tiles:
@@ -157,10 +156,12 @@ def _broadcast(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
     return x if x.shape == shape else xp.broadcast_to(x, shape)
 
 
-@functools.lru_cache(8)
 def _future(xp: Any, n: int, dtype: np.dtype) -> Array:
     """Return what is added to the scores on the diagonal (n, n): -inf where a query would see a later key."""
     return xp.triu(xp.full((n, n), -math.inf, dtype=dtype), 1)
+
+
+_kept_future = functools.lru_cache(8)(_future)
 
 
 def _as_bias(xp: Any, mask: Array, dtype: Any) -> Array:

@@ -169,3 +169,14 @@ def test_repeated_positions_add_up_in_order(dtype):
     np.testing.assert_allclose(target.get(), exact, rtol=2e-3 if dtype == np.float16 else 1e-5)
     dw = backend.embedding_grad(backend.from_host(index), backend.from_host(values), 4)
     np.testing.assert_allclose(dw.get(), exact - 1, rtol=2e-3 if dtype == np.float16 else 1e-5, atol=1e-2)
+
+
+def test_attention_keeps_no_mask_of_a_card():
+    from minillm.ops.attention import _kept_future
+
+    _kept_future.cache_clear()
+    q = minillm.ones(1, 2, 5, 4, device="cuda")
+    F.scaled_dot_product_attention(q, q, q, is_causal=True)
+    assert _kept_future.cache_info().currsize == 0
+    F.scaled_dot_product_attention(q.cpu(), q.cpu(), q.cpu(), is_causal=True)
+    assert _kept_future.cache_info().currsize == 1
