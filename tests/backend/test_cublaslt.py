@@ -114,8 +114,8 @@ def test_a_bias_is_added_to_every_row(data: st.DataObject, m: int, n: int, k: in
     a = data.draw(layouts(data.draw(arrays((2, m, k))).astype(dtype)))
     w = data.draw(layouts(data.draw(arrays((n, k))).astype(dtype)))
     gemm, library, _ = make()
-    for start in (0, 1, 3):  # one descriptor, biases at places of different alignment
-        bias = data.draw(arrays((n + start,))).astype(dtype)[start:]
+    for start, step in ((0, 1), (1, 1), (3, 1), (0, 2), (1, -1)):  # also biases that are not aligned, or no one line
+        bias = data.draw(arrays((n * abs(step) + start,))).astype(dtype)[start:][::step]
         found = gemm(DeviceArray(a), DeviceArray(w.T), bias=DeviceArray(bias))
         check(found, exact(a, w.T) + bias.astype(np.float64), k, dtype)
     assert all(entry["bias"] for entry in library.log)

@@ -29,6 +29,10 @@ LAYOUT_BATCH_COUNT, LAYOUT_STRIDED_BATCH_OFFSET = 5, 6
 PREF_MAX_WORKSPACE_BYTES, PREF_REDUCTION_SCHEME_MASK, PREF_MIN_ALIGNMENT_BYTES = 1, 3, (5, 6, 7, 8)  # of A, B, C, D
 REDUCTION_COMPUTE_TYPE = 2  # where a sum is split over blocks, its parts are added in float32, not in 16 bits
 EPILOGUE_DEFAULT, EPILOGUE_BIAS = 1, 4
+BIAS_BYTES = 16
+"""How a bias must be aligned. A search is told of A, B, C and D alone, and may choose an algorithm that loads 16 bytes
+of the bias at a time: the card then stops with "misaligned address" (PyTorch's pull request 194497).
+"""
 MOST_PLANS = 4096
 
 _pointer, _size, _int, _int64 = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int64
@@ -230,6 +234,8 @@ class Gemm:
         if not a.shape[-1]:  # a sum of nothing
             c[...] = (c if accumulate else 0) + (0 if bias is None else bias)
             return c
+        if bias is not None and (not bias.flags.c_contiguous or bias.data.ptr % BIAS_BYTES):
+            bias = bias.copy()
         if self._columns_only(c) and bias is None:  # C^T = B^T A^T has rows that are contiguous
             self._run(b.swapaxes(-1, -2), a.swapaxes(-1, -2), c.swapaxes(-1, -2), None, accumulate)
         else:
