@@ -42,6 +42,9 @@ REFUSED_KEYWORDS = {
 }
 REFUSED = {name: set(words.split()) for names, words in REFUSED_KEYWORDS.items() for name in names.split()}
 UFUNC_KEYWORDS = {"out", "dtype", "casting"}
+FLOAT32_OF_BFLOAT16 = frozenset("where tril triu round around".split())
+UNSORTED = frozenset("argsort sort argpartition partition lexsort unique".split())
+"""What CuPy 14.2 does to bfloat16: the former give float32, the latter refuse it (read off the types of its loops)."""
 
 to_host = {"count": 0}
 """How often something went from the device to the host, or was waited for."""
@@ -65,6 +68,21 @@ def _device(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(_device(v) for v in value)
     return value
+
+
+def _typed(name: str, args: Any, result: Any) -> Any:
+    """Return a result of NumPy in the type that CuPy's would have."""
+    if any(isinstance(a, DeviceArray) and a.dtype.name == "bfloat16" for a in args):
+        if name in UNSORTED:
+            raise NotImplementedError("Sorting arrays with dtype 'bfloat16' is not supported")
+        return result.astype(np.float32) if name in FLOAT32_OF_BFLOAT16 else result
+    return result
+
+
+def _erf(x: DeviceArray) -> DeviceArray:
+    """``cupyx.scipy.special.erf``, whose types are e->d, f->f and d->d."""
+    wider = {"float16": np.float64, "bfloat16": np.float32}
+    return _device(erf(_bare(x)).astype(wider.get(x.dtype.name, x.dtype)))
 
 
 def _host(what: Any) -> Any:
@@ -103,7 +121,7 @@ class DeviceArray:
             refused = REFUSED.get(name, set()) & kwargs.keys()
             if refused:
                 raise TypeError(f"{name}() got an unexpected keyword argument {sorted(refused)[0]!r}")
-            return _device(value(*_bare(args), **{k: _bare(v) for k, v in kwargs.items()}))
+            return _device(_typed(name, (self,), value(*_bare(args), **{k: _bare(v) for k, v in kwargs.items()})))
 
         return method
 
@@ -217,7 +235,7 @@ def _call(function: Callable, args: Any, kwargs: dict[str, Any]) -> Any:
     if refused:
         raise TypeError(f"Wrong arguments {sorted(refused)} for cupy.{name}")
     out = kwargs.get("out")
-    result = function(*_bare(tuple(args)), **{k: _bare(v) for k, v in kwargs.items()})
+    result = _typed(name, args, function(*_bare(tuple(args)), **{k: _bare(v) for k, v in kwargs.items()}))
     return out if isinstance(out, DeviceArray) else _device(result)
 
 
@@ -335,7 +353,7 @@ def standin(kernels: bool = False, products: Any = None) -> Iterator[dict[str, i
     """
     cupy, cupyx = CuPyModule("cupy"), types.ModuleType("cupyx")
     special = types.ModuleType("cupyx.scipy.special")
-    special.erf = lambda x: _device(erf(_bare(x)))  # type: ignore[attr-defined]
+    special.erf = _erf  # type: ignore[attr-defined]
     fakes = {
         "cupy": cupy, "cupyx": cupyx, "cupyx.scipy": types.ModuleType("cupyx.scipy"), "cupyx.scipy.special": special
     }  # fmt: skip

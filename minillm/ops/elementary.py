@@ -324,7 +324,8 @@ def sigmoid_formula(xp: Any, x: Any) -> Any:
 
 class Sigmoid(Elementwise):
     from_result = True
-    formula = staticmethod(sigmoid_formula)
+    # CuPy's `where` makes a float32 of bfloat16.
+    formula = staticmethod(lambda xp, x: sigmoid_formula(xp, x).astype(x.dtype, copy=False))
     slope = staticmethod(lambda xp, y: y * (1 - y))
 
 
@@ -388,7 +389,8 @@ class Round(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Array, *, decimals: int) -> Array:
-        return ctx.xp.round(x, decimals) if is_floating(x.dtype) else x.copy()
+        # CuPy rounds bfloat16 as float32.
+        return ctx.xp.round(x, decimals).astype(x.dtype, copy=False) if is_floating(x.dtype) else x.copy()
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:

@@ -319,7 +319,8 @@ class Triangle(Function):
     @staticmethod
     def forward(ctx: Any, x: Array, *, diagonal: int, lower: bool) -> Array:
         ctx.diagonal, ctx.lower = diagonal, lower
-        return (ctx.xp.tril if lower else ctx.xp.triu)(x, diagonal)
+        # Of bfloat16 CuPy makes a float32.
+        return (ctx.xp.tril if lower else ctx.xp.triu)(x, diagonal).astype(x.dtype, copy=False)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.ops.common import normalize_dim
-from minillm.ops.reduction import ValuesIndices
+from minillm.ops.reduction import ValuesIndices, wide
 from minillm.tensor import Tensor
 
 __all__ = ["argsort", "bincount", "searchsorted", "sort", "topk", "unique"]
@@ -24,11 +24,12 @@ class Sort(Function):
         ctx.shape, ctx.dim = x.shape, dim
         if not x.ndim:
             return x.copy(), xp.zeros((), dtype=np.int64)
+        keys = x.astype(wide(x.dtype), copy=False)  # CuPy cannot sort bfloat16
         if descending:
             # Sorting backwards keeps equal elements in their order only if they are read backwards as well.
-            index = xp.flip(x.shape[dim] - 1 - xp.argsort(xp.flip(x, dim), axis=dim, kind="stable"), dim)
+            index = xp.flip(x.shape[dim] - 1 - xp.argsort(xp.flip(keys, dim), axis=dim, kind="stable"), dim)
         else:
-            index = xp.argsort(x, axis=dim, kind="stable")
+            index = xp.argsort(keys, axis=dim, kind="stable")
         if k is not None:
             index = index[(slice(None),) * dim + (slice(0, k),)]
         index = index.astype(np.int64)
@@ -78,8 +79,9 @@ def unique(
     if dim is not None:
         raise NotImplementedError("unique: dim is not offered by minillm; flatten, or use unique of rows in NumPy")
     xp = input.backend.xp
-    values, inverse, counts = xp.unique(input.array, return_inverse=True, return_counts=True)
-    found = [Tensor._wrap(values)]
+    keys = input.array.astype(wide(input.dtype), copy=False)  # CuPy cannot sort bfloat16
+    values, inverse, counts = xp.unique(keys, return_inverse=True, return_counts=True)
+    found = [Tensor._wrap(values.astype(input.dtype, copy=False))]
     if return_inverse:
         found.append(Tensor._wrap(inverse.reshape(input.array.shape).astype(np.int64)))
     if return_counts:

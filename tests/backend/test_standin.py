@@ -171,6 +171,42 @@ def test_repeated_positions_add_up_in_order(dtype):
     np.testing.assert_allclose(dw.get(), exact - 1, rtol=2e-3 if dtype == np.float16 else 1e-5, atol=1e-2)
 
 
+# --- 16 bits: CuPy has fewer loops for them than NumPy, and answers in wider types
+SIXTEEN_BITS = [
+    minillm.sigmoid,
+    minillm.erf,
+    minillm.round,
+    F.softplus,
+    lambda x: minillm.where(x > 0, x, 0.5),
+    lambda x: x.masked_fill(x > 0, 1.0),
+    lambda x: x.tril(),
+    lambda x: x.triu(1),
+    lambda x: x.sort(1).values,
+    lambda x: x.sort(0, descending=True).indices,
+    lambda x: x.topk(2).values,
+    lambda x: x.argsort(),
+    lambda x: x.median(1).values,
+    lambda x: minillm.unique(x),
+    lambda x: minillm.unique(x, return_inverse=True)[1],
+    lambda x: F.glu(x, 0),
+    lambda x: x.clamp(-0.5, 0.5),
+    lambda x: x.max(1).values,
+    lambda x: x.argmax(1),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("call", SIXTEEN_BITS)
+def test_results_in_16_bits_have_the_type_that_they_have_on_the_host(call, dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
+    dtype = np.dtype(getattr(minillm, dtype))
+    values = np.array([[0.5, -1.25, 3.0], [2.5, 0.5, -0.75]]).astype(dtype)
+    there, here = call(minillm.tensor(values, device="cuda")), call(minillm.tensor(values))
+    assert there.dtype == here.dtype
+    np.testing.assert_allclose(host(there).astype(np.float64), here.numpy().astype(np.float64), rtol=1e-2)
+
+
 def test_attention_keeps_no_mask_of_a_card():
     from minillm.ops.attention import _kept_future
 

@@ -162,7 +162,7 @@ class CuPyBackend(Backend):
         """The error function, elementwise."""
         from cupyx.scipy.special import erf
 
-        return erf(x)
+        return erf(x).astype(x.dtype, copy=False)  # of 16 bits CuPy makes a float64 or float32
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         """Add ``values`` to ``target[index]`` in place, repeated positions in the order in which they stand."""
