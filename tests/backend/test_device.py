@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
 import minillm
 from minillm.backend.random import lane
 
@@ -56,3 +58,16 @@ def test_threads_in_lanes_take_no_numbers_from_each_other() -> None:
     together: dict[int, list[float]] = {}
     in_threads(4, lambda i: together.__setitem__(i, drawn(i)))
     assert [together[i] for i in range(4)] == alone and len({tuple(numbers) for numbers in alone}) == 4
+
+
+def test_waiting_for_a_card_is_refused_where_it_must_not_happen():
+    """The tests on a card rely on it; CuPy can say so without one."""
+    cupyx = pytest.importorskip("cupyx", reason="needs CuPy (no card)")
+    from cupy._core.syncdetect import _declare_synchronize  # what CuPy calls before it waits
+
+    from tests.backend.test_kernels_on_a_card import no_waiting
+
+    _declare_synchronize()
+    with no_waiting(), pytest.raises(cupyx.DeviceSynchronized):
+        _declare_synchronize()
+    _declare_synchronize()
