@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import types
+import weakref
 from typing import Any
 
 import numpy as np
@@ -277,6 +279,18 @@ def test_what_the_library_cannot_do_is_said() -> None:
     for left, right, out in [(numbers(3, 4), numbers(3, 4), None), (numbers(3, 4), numbers(4, 2), numbers(3, 3))]:
         with pytest.raises(ValueError, match="matmul: "):
             gemm(DeviceArray(left), DeviceArray(right), None if out is None else DeviceArray(out))
+
+
+def test_a_refused_product_keeps_no_array_alive() -> None:
+    gemm, library, _ = make()
+    library.refuse = lambda *_: True
+    a = DeviceArray(numbers(4, 3))
+    watched = weakref.ref(a)
+    with pytest.raises(NotOffered):
+        gemm(a, DeviceArray(numbers(3, 5)))
+    del a
+    gc.collect()
+    assert watched() is None
 
 
 def test_descriptors_are_kept_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

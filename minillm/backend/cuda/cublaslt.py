@@ -282,7 +282,8 @@ class Gemm:
             try:
                 prepared = _Prepared(self, product, (a.dtype.name, c.dtype.name), compute, address, aligned)
             except NotOffered as error:
-                prepared = error  # it will not be searched for again
+                # It will not be searched for again. Not the error itself: its traceback holds the arrays of this call.
+                prepared = NotOffered(str(error))
             self._prepared[key] = prepared
         if isinstance(prepared, NotOffered):
             raise NotOffered(str(prepared))
