@@ -115,6 +115,9 @@ class Backend:
         if low < 0 or high >= size:
             raise IndexError(f"{what}: id {low if low < 0 else high} is not in 0 .. {size - 1} (there are {size})")
 
+    def check_places(self, places: Array, size: int, what: str) -> None:
+        """Refuse places outside ``-size .. size - 1``, unless the array library does when it is given them."""
+
     def changed(self, array: Array) -> None:
         """Hear that an array was changed in place; what a backend knows of its contents is no longer true."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minillm.autograd import Function
-from minillm.backend import Array
+from minillm.backend import Array, is_array
 from minillm.ops.common import cast, normalize_dim, one_dtype, operand
 from minillm.tensor import Tensor
 
@@ -129,6 +129,7 @@ def stages(input: Tensor, index: Any) -> list[Any]:
             if free and not open_ended and not -input.shape[place] <= part < input.shape[place]:
                 raise IndexError(f"index {part} is out of range for dim {place} with length {input.shape[place]}")
         free -= part is not None and part is not Ellipsis and not isinstance(part, bool)
+    _check_places(input, parts)
     if not input.array.ndim and _is_basic(found) and any(type(p) is int for p in parts):
         raise IndexError("a 0-d tensor has no entries to index; use .item()")
     if not any(type(p) is int for p in parts) or _is_basic(found):
@@ -145,6 +146,24 @@ def stages(input: Tensor, index: Any) -> list[Any]:
             first += [slice(None)] * (part.ndim if masks else 1)
             second.append(part)
     return [tuple(first), tuple(second)]
+
+
+def _check_places(input: Tensor, parts: tuple) -> None:
+    """Refuse arrays of places out of range, where the array library would not."""
+    if _is_basic(parts):
+        return
+    kinds = [p.dtype.kind if is_array(p) else "" for p in parts]
+    taken = [
+        p.ndim if kind == "b" else int(p is not None and p is not Ellipsis and not isinstance(p, (bool, np.bool_)))
+        for p, kind in zip(parts, kinds, strict=True)
+    ]
+    if sum(taken) > input.ndim:
+        return  # too many, which every library refuses
+    dim = 0
+    for part, kind, n in zip(parts, kinds, taken, strict=True):
+        if kind in ("i", "u"):
+            input.backend.check_places(part, input.shape[dim], "index")
+        dim += n if part is not Ellipsis else input.ndim - sum(taken)
 
 
 # --- along one axis -------------------------------------------------------------------------------------------------

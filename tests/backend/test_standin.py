@@ -216,3 +216,29 @@ def test_attention_keeps_no_mask_of_a_card():
     assert _kept_future.cache_info().currsize == 0
     F.scaled_dot_product_attention(q.cpu(), q.cpu(), q.cpu(), is_causal=True)
     assert _kept_future.cache_info().currsize == 1
+
+
+@pytest.mark.parametrize(
+    ("index", "wrong"),
+    [
+        (lambda i: i, 5),
+        (lambda i: (i, 0), -6),
+        (lambda i: (..., i), 3),
+        (lambda i: (None, slice(1), i), -4),
+        (lambda i: (minillm.tensor([True] * 5), i), 3),
+    ],
+)
+def test_places_in_brackets_out_of_range_are_noticed_on_the_device(index, wrong, transfers):
+    a = minillm.zeros(5, 3, device="cuda")
+    for where in ("cpu", "cuda"):
+        place = minillm.tensor([0, 1, wrong, -1, 2], device=where)
+        with pytest.raises(IndexError, match=rf"index: place {wrong} is not in"):
+            a[index(place)]
+        with pytest.raises(IndexError, match=rf"index: place {wrong} is not in"):
+            a[index(place)] = 1.0
+        with pytest.raises(IndexError, match=rf"index: place {wrong} is not in"):
+            a[index(place + 0)]
+    transfers["count"] = 0
+    right = minillm.tensor([0, 1, 2, -1, -3], device="cuda")
+    assert a[right].shape == a[right, right].shape + (3,)
+    assert transfers["count"] == 0, "places from the host are known"

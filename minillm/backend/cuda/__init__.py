@@ -3,8 +3,8 @@
 What CuPy does otherwise than NumPy, and what is done about it here:
 
 - it never converts between its arrays and NumPy's by itself: ``from_host`` and ``to_host`` say where data moves;
-- integer indices out of range wrap around silently: ``check_ids`` looks at them, on the host before they are moved if
-  it can, as a look at the device would wait for it;
+- integer indices out of range wrap around silently: ``check_ids`` and ``check_places`` look at them, on the host before
+  they are moved if they can, as a look at the device would wait for it;
 - adding at repeated indices uses atomics, whose order changes from run to run: ``segment_add`` sorts first.
 """
 
@@ -99,10 +99,26 @@ class CuPyBackend(Backend):
 
     def check_ids(self, ids: Array, size: int, what: str, ignored: int | None = None) -> None:
         """Refuse ids out of range; see ``Backend.check_ids``. Waits for the GPU only if it made the ids."""
-        owner = ids if ids.base is None else ids.base  # a view holds no other numbers than its owner
-        _, known = self._ranges.get(id(owner), (None, None))
+        known = self._known(ids)
         if known is None or not known.lies_in(size, ignored):
             super().check_ids(ids, size, what, ignored)
+
+    def check_places(self, places: Array, size: int, what: str) -> None:
+        """Refuse places out of range: CuPy would wrap them around. Waits for the GPU only if it made the places.
+
+        Raises:
+            IndexError: naming the place.
+        """
+        known = self._known(places)
+        if not places.size or (known is not None and known.largest < size and (known.negative or (0,))[0] >= -size):
+            return
+        low, high = int(places.min()), int(places.max())
+        if low < -size or high >= size:
+            raise IndexError(f"{what}: place {low if low < -size else high} is not in {-size} .. {size - 1}")
+
+    def _known(self, array: Array) -> Range | None:
+        owner = array if array.base is None else array.base  # a view holds no other numbers than its owner
+        return self._ranges.get(id(owner), (None, None))[1]
 
     def changed(self, array: Array) -> None:
         """Forget the range of an array."""
