@@ -55,9 +55,7 @@ def test_messages_and_warnings_are_shown(capsys: pytest.CaptureFixture) -> None:
         warnings.showwarning = lambda *args, **_: print(warnings.formatwarning(*args), end="", file=sys.stderr)
         warnings.warn("the file says \x1b[2J\nand more", stacklevel=1)
     say("\x9b2J is\nno order")
-    assert capsys.readouterr().err == (
-        "minillm: warning: the file says \\x1b[2J and more\n\\x9b2J is\nno order\n"
-    )
+    assert capsys.readouterr().err == "minillm: warning: the file says \\x1b[2J and more\n\\x9b2J is\nno order\n"
     assert "UserWarning" in warnings.formatwarning("x", UserWarning, "file", 1, "line")
 
 
