@@ -274,6 +274,8 @@ def do_resume(arguments: argparse.Namespace) -> int:
         except Exception:
             if found and not watched.has_saved():  # what was asked for failed: a later resume is not to do it unasked
                 write_atomically(path, before)
+                for name, (was, _) in found.items():
+                    print(f"{name}: {was} again")
             raise
     print(f"run: {arguments.run}   curves: {arguments.run / 'curves.png'}")
     return 0

@@ -265,7 +265,8 @@ def test_a_change_that_failed_is_not_made_by_a_later_resume(
                 "lessons.l12_pretraining.load_and_split", lambda *_: (home / "gone.txt").read_text(encoding="utf-8")
             )
         status = main(["resume", str(run), "--quiet", "--lr", lr, "--steps", "20", "--eval-every", "9"])
-        assert status == (2 if lr == "0.5" else 1) and "Traceback" not in capsys.readouterr().err
+        out, err = capsys.readouterr()
+        assert status == (2 if lr == "0.5" else 1) and "Traceback" not in err and "steps: 6 again" in out
         assert (run / "config.json").read_bytes() == before
         monkeypatch.undo()
     assert main(["resume", str(run), "--quiet", "--lr", "0.001", "--steps", "12"]) == 0
@@ -413,10 +414,10 @@ def test_the_op_that_makes_a_nan_is_named(
     status, err = said_by(["resume", str(run), "--quiet", "--steps", "9"], capsys)
     assert status == 1 and "step 7: loss nan" in err and "--anomaly" in err
     capsys.readouterr()
-    assert main(["resume", str(run), "--quiet", "--anomaly"]) == 1
+    assert main(["resume", str(run), "--quiet", "--steps", "9", "--anomaly"]) == 1
     err = capsys.readouterr().err
     assert "resume: step 7: Log: made a NaN" in err and "in spoiled" in err and "Traceback" not in err
     assert tree(run / "checkpoints") == before
     with pytest.warns(UserWarning, match=r"step \d: loss nan.*skipped \(\d so far\)"):
-        assert main(["resume", str(run), "--quiet", "--no-anomaly", "--skip-nonfinite"]) == 0
+        assert main(["resume", str(run), "--quiet", "--no-anomaly", "--steps", "9", "--skip-nonfinite"]) == 0
     assert Checkpoints(run / "checkpoints").load_latest()[1]["trainer"]["skipped"] == 3
