@@ -44,7 +44,9 @@ def train_writer(
     chosen, held_out = subset(corpus.train, n, seed), subset(corpus.validation, 50, seed)
     model, test = copy.deepcopy(body), corpus.test[:test_texts]
     task = writing_task(model, tokenizer, chosen, held_out, corpus.labels, 16, seed)
-    training = TrainingConfig(steps=steps, batch_size=16, lr=3e-3, warmup_steps=steps // 10, eval_every=steps // 5)
+    training = TrainingConfig(
+        steps=steps, batch_size=16, lr=3e-3, warmup_steps=steps // 10, eval_every=max(steps // 5, 5)
+    )
     trainer = Trainer(model, task, training)
     trainer.fit()
     trainer.load_best()
