@@ -213,7 +213,7 @@ def test_a_stop_before_and_after_the_training(
 def test_a_closed_terminal_is_a_stop_unless_nohup_holds_it_off(home: Path, tmp_path: Path, held_off: bool) -> None:
     run = tmp_path / "run"
     code = "import signal, sys; from lessons.__main__ import main; "
-    code += "signal.signal(signal.SIGHUP, signal.SIG_IGN); " if held_off else ""
+    code += f"signal.signal(signal.SIGHUP, signal.{'SIG_IGN' if held_off else 'SIG_DFL'}); "  # as nohup or a shell does
     process = pretraining(home, run, code=code + "sys.exit(main())")
     assert process.stderr is not None and process.stdout is not None
     wait_until(process, lambda: list(run.glob("checkpoints/step-0000000*.json")))
