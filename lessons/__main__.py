@@ -76,12 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--prompt", action="append", metavar="TEXT", help="what to continue; may be repeated")
     generate.add_argument("--label", help="label to write from (a run fine-tuned to generate)")
     generate.add_argument("--max-new-tokens", type=int, default=100, help="tokens to add")
-    generate.add_argument("--temperature", type=float, default=0.8, help="0 takes the likeliest token")
+    generate.add_argument("--temperature", type=float, help="0 takes the likeliest token (default: 0.8)")
     generate.add_argument("--top-k", type=int, help="draw among the k likeliest")
-    generate.add_argument("--top-p", type=float, default=1.0, help="draw among the likeliest that make up this share")
-    generate.add_argument("--repetition-penalty", type=float, default=1.0, help="above 1 discourages repetition")
+    generate.add_argument("--top-p", type=float, help="draw among the likeliest that make up this share")
+    generate.add_argument("--repetition-penalty", type=float, help="above 1 discourages repetition")
     generate.add_argument("--beams", type=int, default=1, help="search for the likeliest text with so many beams")
-    generate.add_argument("--stop", metavar="TEXT", help="end where this text appears")
+    generate.add_argument("--stop", metavar="TEXT", help="end before this text")
     generate.add_argument("--no-cache", action="store_true", help="compute everything anew for each token")
 
     evaluate = command("evaluate", "Measure a model beside its baselines.")
@@ -163,7 +163,7 @@ def _training_options(made: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status: 0, 1 (training failed), 2 (bad input), 130 or 143 (stopped)."""
+    """Run a command; return the exit status: 0, 1 (training failed), 2 (bad input), 129, 130 or 143 (stopped)."""
     arguments, unknown = _parser().parse_known_args(argv)
     if unknown:
         _refuse(arguments.parser, unknown)
@@ -205,10 +205,11 @@ def _leave_threads(status: int) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from lessons import command, course
+    from lessons import command, course, using
 
-    room = course if hasattr(course, "do_" + arguments.command) else command
-    handler: Callable[[Any], int] = getattr(room, "do_" + arguments.command)
+    name = "do_" + arguments.command
+    rooms = (command, using, course)
+    handler: Callable[[Any], int] = next(getattr(room, name) for room in rooms if hasattr(room, name))
     try:
         return handler(arguments)
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""What each command of ``minillm`` does; the parser is in ``__main__.py``."""
+"""The commands of ``minillm`` that make runs, and what ends them; the parser is in ``__main__.py``."""
 
 from __future__ import annotations
 
@@ -7,20 +7,12 @@ import contextlib
 import shutil
 import signal
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-import minillm
 from lessons import demo, l11_gpt, l12_pretraining, l15_classification, l16_label_to_words
 from lessons.console import typed
-from lessons.parts.l15_label_curves import subset
-from minillm import datasets
 from minillm.backend import get_backend
-from minillm.generation import Sampling, generate, generate_tokens
-from minillm.text import StreamingDecoder
 from minillm.training import (
     CheckpointError,
     Interrupted,
@@ -29,13 +21,9 @@ from minillm.training import (
     SaveError,
     TrainingConfig,
     change_config,
-    evaluate_language,
-    plot_curves,
     read_config,
-    read_metrics,
     write_atomically,
 )
-from minillm.training.baselines import label_baselines, text_baselines
 from minillm.training.signals import ending_signals
 
 TRAINING_ERRORS = (NonFiniteLoss, SaveError, MemoryError)
@@ -148,6 +136,21 @@ def training_settings(arguments: argparse.Namespace, **usual: Any) -> dict[str, 
     return {**usual, **said}
 
 
+def report_language(figures: dict[str, Any]) -> None:
+    print(f"{figures['loss']:.4f} nats per token   {figures['bits_per_byte']:.4f} bits per byte")
+    counted = figures.get("baselines")
+    if counted:
+        line = "  ".join(f"{g['order']}: {g['bits_per_byte']:.3f}" for g in counted["ngram"])
+        print(f"n-grams of order {line}   gzip: {counted['gzip']:.3f}   lzma: {counted['lzma']:.3f}   (bits per byte)")
+
+
+def report_labels(accuracy: float, baselines: dict[str, float] | None, how: str = "test accuracy") -> None:
+    line = f"{how} {accuracy:.3f}"
+    if baselines is not None:
+        line += f"   naive Bayes {baselines['naive_bayes']:.3f}   largest class {baselines['majority']:.3f}"
+    print(line)
+
+
 def do_demo(arguments: argparse.Namespace) -> int:
     """The whole main job."""
     folder = new_folder(arguments.out, "demo")
@@ -186,18 +189,18 @@ def do_pretrain(arguments: argparse.Namespace) -> int:
             title=None if arguments.quiet else "pretraining",
             force=arguments.force,
         )
-    _report_language(run.figures)
+    report_language(run.figures)
     print(f"run: {folder}   curves: {folder / 'curves.png'}")
     return 0
 
 
-def _said_of_columns(arguments: argparse.Namespace) -> bool:
+def said_of_columns(arguments: argparse.Namespace) -> bool:
     return (arguments.text_column, arguments.label_column) != ("text", "label")
 
 
-def _table(arguments: argparse.Namespace) -> dict[str, Any] | None:
+def table_of(arguments: argparse.Namespace) -> dict[str, Any] | None:
     if arguments.data is None:
-        if _said_of_columns(arguments) or getattr(arguments, "validation", None) is not None:
+        if said_of_columns(arguments) or getattr(arguments, "validation", None) is not None:
             raise ValueError("--text-column, --label-column, --validation: of a table of yours; give it with --data")
         return None
     return {
@@ -217,7 +220,7 @@ def do_finetune(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--method {arguments.method}: of --task classify; to write from a label all weights learn")
     folder = new_folder(arguments.out, f"finetune-{arguments.task}")
     options: dict[str, Any] = {
-        "table": _table(arguments),
+        "table": table_of(arguments),
         "device": arguments.device,
         "title": None if arguments.quiet else "fine-tuning",
         "force": arguments.force,
@@ -226,7 +229,7 @@ def do_finetune(arguments: argparse.Namespace) -> int:
     with run_in(folder):
         if arguments.task == "classify":
             made = l15_classification.finetune(folder, arguments.run, method=arguments.method, **options)
-            _report_labels(made.figures["test_accuracy"], made.figures["baselines"])
+            report_labels(made.figures["test_accuracy"], made.figures["baselines"])
         else:
             wrote = l16_label_to_words.finetune(folder, arguments.run, **options)
             print(
@@ -236,6 +239,14 @@ def do_finetune(arguments: argparse.Namespace) -> int:
                 print(f"{label:>16}: {text!r}")
     print(f"run: {folder}   curves: {folder / 'curves.png'}")
     return 0
+
+
+def _look_for_texts(run: Path, config: dict[str, Any]) -> None:
+    table = config.get("table") or {}
+    for path in (config.get("text"), table.get("data"), table.get("validation")):
+        if path is not None and not Path(path).exists():
+            where = "" if Path(path).is_absolute() else "; go on in the folder in which it was begun"
+            raise RunError(f"{run}: learns from {path}, which does not exist{where}")
 
 
 def do_resume(arguments: argparse.Namespace) -> int:
@@ -262,6 +273,7 @@ def do_resume(arguments: argparse.Namespace) -> int:
         }.get(config["kind"])
         if resume is None:
             raise RunError(f"{arguments.run}: a run of unknown kind {config['kind']!r}")
+        _look_for_texts(arguments.run, config)
         path = arguments.run / "config.json"
         before = path.read_text(encoding="utf-8")
         found = change_config(arguments.run, changes)
@@ -278,158 +290,4 @@ def do_resume(arguments: argparse.Namespace) -> int:
                     print(f"{name}: {was} again")
             raise
     print(f"run: {arguments.run}   curves: {arguments.run / 'curves.png'}")
-    return 0
-
-
-# --- using runs -------------------------------------------------------------------------------------------------------
-def do_generate(arguments: argparse.Namespace) -> int:
-    """Write texts."""
-    get_backend(arguments.device)
-    how = Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.repetition_penalty)
-    model, tokenizer, config = l12_pretraining.load_run(arguments.run, arguments.device)
-    prompts = arguments.prompt or ["The "]
-    if arguments.label is not None:
-        if arguments.prompt:
-            raise ValueError("--prompt and --label: give one of them; a label begins the text itself")
-        labels = config.get("labels")
-        if not labels or config["kind"] != "generator":
-            raise RunError(f"{arguments.run}: was not fine-tuned to write from a label; leave --label out")
-        if arguments.label not in labels:
-            raise ValueError(f"--label {arguments.label!r}: unknown; known labels are {', '.join(labels)}")
-        prompts = [l16_label_to_words.label_words(arguments.label)]
-    if any(not p for p in prompts):
-        raise ValueError("--prompt: expected a text, got an empty one")
-    rows = [tokenizer.encode(p) for p in prompts]
-    generator = minillm.Generator().manual_seed(arguments.seed)
-    if len(rows) == 1 and arguments.beams == 1:
-        decoder, text = StreamingDecoder(tokenizer), ""
-        steps = generate_tokens(
-            model, rows, arguments.max_new_tokens, how, generator=generator, use_cache=not arguments.no_cache
-        )
-        print(prompts[0] if arguments.label is None else "", end="", flush=True)
-        for step in steps:
-            for token in step:
-                piece = decoder.push(token) if token is not None else ""
-                text += piece
-                print(piece, end="", flush=True)
-            if arguments.stop and arguments.stop in text:
-                break
-        print(decoder.flush())
-        return 0
-    done = generate(
-        model,
-        rows,
-        arguments.max_new_tokens,
-        how,
-        generator=generator,
-        num_beams=arguments.beams,
-        use_cache=not arguments.no_cache,
-    )
-    for prompt, row in zip(rows, done, strict=True):
-        text = tokenizer.decode(row[len(prompt) :])
-        text = text.split(arguments.stop)[0] if arguments.stop else text
-        print(tokenizer.decode(prompt) + text)
-    return 0
-
-
-def _report_language(figures: dict[str, Any]) -> None:
-    print(f"{figures['loss']:.4f} nats per token   {figures['bits_per_byte']:.4f} bits per byte")
-    counted = figures.get("baselines")
-    if counted:
-        line = "  ".join(f"{g['order']}: {g['bits_per_byte']:.3f}" for g in counted["ngram"])
-        print(f"n-grams of order {line}   gzip: {counted['gzip']:.3f}   lzma: {counted['lzma']:.3f}   (bits per byte)")
-
-
-def _report_labels(accuracy: float, baselines: dict[str, float] | None, how: str = "test accuracy") -> None:
-    line = f"{how} {accuracy:.3f}"
-    if baselines is not None:
-        line += f"   naive Bayes {baselines['naive_bayes']:.3f}   largest class {baselines['majority']:.3f}"
-    print(line)
-
-
-def do_evaluate(arguments: argparse.Namespace) -> int:
-    """Measure a model."""
-    get_backend(arguments.device)
-    config = read_config(arguments.run)
-    labels = config["kind"] == "classifier" or (config["kind"] == "generator" and arguments.text is None)
-    if labels and arguments.text is not None:
-        raise ValueError("--text: the run tells labels apart; give labelled texts with --data")
-    if not labels and (arguments.data is not None or _said_of_columns(arguments)):
-        raise ValueError("--data, --text-column, --label-column: of a language model; give a text with --text alone")
-    if labels:
-        _evaluate_labels(arguments, config)
-        return 0
-    gpt, tokenizer, config = l12_pretraining.load_run(arguments.run, arguments.device)
-    text = l12_pretraining.load_and_split(arguments.text or config.get("text"), config["training"]["seed"])
-    if arguments.text is None:
-        _refuse_changed(arguments.run, config, text.card.sha256, "--text")
-    n_bytes = len(text.validation.encode("utf-8"))
-    tokens = tokenizer.encode_array(text.validation)
-    block = gpt.config.block_size
-    figures: dict[str, Any] = evaluate_language(gpt, tokens, n_bytes, block, stride=max(1, block // 2))
-    _report_language({**figures, "baselines": text_baselines(text.train, text.validation)})
-    return 0
-
-
-def _evaluate_labels(arguments: argparse.Namespace, config: dict[str, Any]) -> None:
-    """Measure how well a run tells labels apart: on the test part of its own texts, or on a table that it has not seen.
-
-    The baselines learn from what the run has learned from; never from the table that is judged.
-    """
-    table, learned = _table(arguments), None
-    try:
-        learned = l15_classification.load_labelled(config["table"])
-        _refuse_changed(arguments.run, config, learned.card.sha256, "--data")
-    except (ValueError, OSError) as error:
-        if table is None:
-            raise
-        learned = None
-        warnings.warn(f"no baselines, for what they would learn from is gone: {one_line(error)}", stacklevel=2)
-    if table is not None:
-        columns = (arguments.text_column, arguments.label_column)
-        test: Any = datasets.read_examples(arguments.data, *columns, labels=config["labels"])
-    else:
-        assert learned is not None
-        test = learned.test if config["kind"] == "classifier" else subset(learned.test, config["test_texts"], 0)
-    if config["kind"] == "classifier":
-        model, tokenizer, labels = l15_classification.load_classifier(arguments.run, arguments.device)
-        encoded = l15_classification.encode(test, tokenizer, model.body.config.block_size)
-        found, how = l15_classification.accuracy(model, encoded), "test accuracy"
-    else:
-        gpt, tokenizer, _ = l12_pretraining.load_run(arguments.run, arguments.device)
-        labels, prior = tuple(config["labels"]), np.array(config["prior"], dtype=float)
-        if prior.shape != (len(labels),) or not (prior > 0).all():
-            raise RunError(f"{arguments.run}: expected the share of each of the {len(labels)} labels in 'prior'")
-        texts, right = zip(*test, strict=True)
-        p = l16_label_to_words.classify(gpt, tokenizer, texts, labels, prior)
-        found, how = float((p.argmax(axis=1) == right).mean()), f"accuracy by Bayes' rule on {len(test)} texts"
-    _report_labels(found, label_baselines(learned.train, test, len(labels)) if learned else None, how)
-
-
-def _refuse_changed(run: Path, config: dict[str, Any], sha256: str, instead: str) -> None:
-    """Refuse to judge a model on the held-out part of texts that are not those it has learned from."""
-    if config.get("corpus_sha256", sha256) != sha256:
-        raise RunError(
-            f"{run}: its texts have changed since it began, so it may have learned what would be held out now; "
-            f"give others with {instead}"
-        )
-
-
-def do_plot(arguments: argparse.Namespace) -> int:
-    """Lay curves over each other."""
-    folders = list(dict.fromkeys(arguments.runs))
-    runs = {str(folder): read_metrics(folder) for folder in folders}
-    configs = [read_config(folder) for folder in folders]
-    usual = {"pretrain": "bits_per_byte", "classifier": "accuracy", "generator": "loss"}
-    metric = arguments.metric or usual.get(configs[0]["kind"], "loss")
-    if not any(f"val_{metric}" in r for records in runs.values() for r in records):
-        known = sorted({k[4:] for records in runs.values() for r in records for k in r if k.startswith("val_")})
-        raise ValueError(f"--metric {metric}: the runs do not have it; they have {', '.join(known)}")
-    without = [name for name, records in runs.items() if not any(f"val_{metric}" in r for r in records)]
-    if without:
-        warnings.warn(f"--metric {metric}: not in {', '.join(without)}, of which no curve is drawn", stacklevel=2)
-    factors = {name: config.get("bits_per_nat") for name, config in zip(runs, configs, strict=True)}
-    out = arguments.out.with_suffix("") if arguments.out.suffix in (".png", ".svg", ".json") else arguments.out
-    for path in plot_curves(runs, out, metric=metric, bits_per_nat=factors if metric == "bits_per_byte" else None):
-        print(path)
     return 0

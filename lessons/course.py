@@ -24,6 +24,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PROGRESS = ".minillm-progress.json"
+SECONDS = 120.0  # for one check; why: all checks of a lesson take 1 to 4 s; a slow answer is no mistake
 
 
 # --- what lessons there are ------------------------------------------------------------------------------------------
@@ -147,20 +148,21 @@ def check_answer(lesson: str, path: Path) -> Iterator[Any]:
         )
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "minillm-hypothesis"))
     try:
-        from minillm.testing.properties import Outcome, checks_of, run_check
+        from minillm.testing.properties import Outcome, checks_of, run_check, time_limit
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
         raise RuntimeError('needs the package hypothesis, which is not installed: pip install -e ".[test]"') from None
     checks = checks_of(importlib.import_module(f"lessons.checks.{lesson}"))
     try:
-        answer = load_answer(path)
+        with time_limit(SECONDS):
+            answer = load_answer(path)
     except (Exception, SystemExit) as error:  # somebody's file may fail in any way
         line = getattr(error, "lineno", None)
         where = f"{path.name}:{line}" if line else path.name
         yield Outcome(f"{path.name} can be imported", 1, f"{where}: {type(error).__name__}: {error}", "", "")
         return
-    yield from (run_check(one, answer) for one in checks)
+    yield from (run_check(one, answer, seconds=SECONDS) for one in checks)
 
 
 def do_check(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,10 @@ smallest input for which it does is reported. Import this module by its name; it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import _thread
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -17,7 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
-__all__ = ["Check", "Outcome", "check", "checks_of", "run_check", "st"]
+__all__ = ["Check", "Outcome", "TooLong", "check", "checks_of", "run_check", "st", "time_limit"]
 
 EXAMPLES = 60  # why: a tenth of a second for most checks; every seeded mistake of the course is found with 20
 
@@ -73,13 +76,45 @@ def checks_of(module: ModuleType) -> list[Check]:
     return [thing for thing in vars(module).values() if isinstance(thing, Check)]
 
 
-def run_check(check: Check, answer: Any, max_examples: int = EXAMPLES) -> Outcome:
+class TooLong(Exception):
+    """Something took longer than it may."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt what is done inside, as Ctrl-C would, if it takes longer; only in the main thread.
+
+    Raises:
+        TooLong: then.
+    """
+    late = threading.Event()
+
+    def interrupt() -> None:
+        late.set()
+        _thread.interrupt_main()
+
+    timer = threading.Timer(seconds, interrupt)
+    timer.daemon = True
+    if threading.current_thread() is threading.main_thread():
+        timer.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if late.is_set():
+            raise TooLong(f"not done after {seconds:g} s; is there a loop that does not end?") from None
+        raise
+    finally:
+        timer.cancel()
+
+
+def run_check(check: Check, answer: Any, max_examples: int = EXAMPLES, seconds: float = 120.0) -> Outcome:
     """Run a check on an answer; the same inputs each time.
 
     Args:
         check: the property.
         answer: the module that is checked.
         max_examples: how many inputs to try; a check without inputs is run once.
+        seconds: after so many the check has failed (see ``time_limit``).
     """
     examples, last, error = 0, "", ""
 
@@ -102,7 +137,10 @@ def run_check(check: Check, answer: Any, max_examples: int = EXAMPLES) -> Outcom
         )
         run = quiet(given(**check.inputs)(body))
     try:
-        run()
+        with time_limit(seconds):
+            run()
+    except TooLong as found:
+        error = str(found)
     except NotImplementedError as found:
         # No input is to blame, and what would help now are the hints in the file.
         return Outcome(check.name, examples, f"not written yet: {found}" if str(found) else "not written yet", "", "")

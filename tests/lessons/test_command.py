@@ -89,6 +89,18 @@ def test_ways_to_generate(home: Path, options: list[str], capsys: pytest.Capture
     assert capsys.readouterr().out.strip()
 
 
+@pytest.mark.parametrize("more", [[], ["--prompt", "another"], ["--beams", "2"]])
+def test_a_text_ends_before_what_stops_it(home: Path, more: list[str], capsys: pytest.CaptureFixture) -> None:
+    options = ["generate", str(home / "run"), "--prompt", "abc", *more, "--max-new-tokens", "20"]
+    options += [] if "--beams" in more else ["--temperature", "0"]
+    assert main(options) == 0
+    whole = capsys.readouterr().out.split("another")[0].rstrip("\n")
+    stop = whole[8:10]  # of several letters, so that it may be cut by a token
+    assert main([*options, "--stop", stop]) == 0
+    found = capsys.readouterr().out.split("another")[0].rstrip("\n")
+    assert found == ("abc" + whole[3:].split(stop)[0]).rstrip("\n")
+
+
 def test_a_label_writes(home: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["generate", str(home / "writer"), "--label", "cold", "--max-new-tokens", "5"]) == 0
     assert "Topic:" not in capsys.readouterr().out
@@ -175,7 +187,7 @@ def test_too_little_memory_says_what_to_do(
         (MemoryError(), "not enough memory; take"),
         (MemoryError("9 TiB"), "not enough memory (9 TiB); take"),
     ):
-        monkeypatch.setattr("lessons.command.generate_tokens", lambda *_, error=error, **__: throw(error))
+        monkeypatch.setattr("lessons.using.generate_tokens", lambda *_, error=error, **__: throw(error))
         assert main(["generate", str(home / "run")]) == 1
         assert f"{words} a smaller model, batch, context or text" in capsys.readouterr().err
 
@@ -257,6 +269,7 @@ BAD = [
     bad("generate {home}/run --top-k 0", "top_k"),
     bad("generate {home}/run --top-p 0", "top_p"),
     bad("generate {home}/run --beams 0", "beams"),
+    bad("generate {home}/run --beams 2 --temperature 1 --top-k 3", "leave --temperature, --top-k out"),
     bad("generate {home}/run --max-new-tokens -1", "max_new_tokens"),
     bad("generate {home}/run --label cold", "--label"),
     bad("generate {home}/writer --label hot", "cold, warm"),
@@ -394,6 +407,21 @@ def test_a_text_that_changed_since_the_run_began(home: Path, tmp_path: Path, cap
     said = capsys.readouterr()
     assert "the text has changed since the run began (sha256 " in said.err and "start a new run" in said.err
     assert config["corpus_sha256"][:12] in said.err and said.err.count("\n") == 1
+
+
+def test_a_relative_path_belongs_to_the_folder_where_the_run_began(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.chdir(home)
+    assert main(["pretrain", "--text", "text.txt", "--out", str(run), *TINY]) == 0
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path)
+    assert main(["resume", str(run), "--quiet"]) == 2
+    err = capsys.readouterr().err
+    assert "text.txt, which does not exist; go on in the folder in which it was begun" in err and err.count("\n") == 1
+    monkeypatch.chdir(home)
+    assert main(["resume", str(run), "--quiet"]) == 0
 
 
 def test_a_file_that_may_not_be_read(

@@ -56,14 +56,14 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
 
 ENDLESS = """
 import sys
-from lessons import command
+from lessons import using
 from lessons.__main__ import main
 
 def write(arguments):
     while True:
         print("more " * 100, flush=True)
 
-command.do_generate = write
+using.do_generate = write
 sys.exit(main(["generate", "run"]))
 """
 

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,25 @@ def test_a_file_that_cannot_be_imported(text: str, say: str, folder: Path, capsy
     (folder / "mine.py").write_text(text, encoding="utf-8")
     assert main(["check", "01", "--file", "mine.py"]) == 1
     assert say in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("place", "says"), [("import", "can be imported"), ("call", "smallest failing input: ")])
+def test_a_loop_without_end_is_a_failure(
+    place: str, says: str, folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(course, "SECONDS", 1.0)
+    endless = "while True:\n        pass\n"
+    text = SOLUTION.read_text(encoding="utf-8")
+    text += f"\nif True:\n    {endless}" if place == "import" else f"\ndef add_k(*_, **__):\n    {endless}"
+    (folder / "mine.py").write_text(text, encoding="utf-8")
+    assert main(["check", "01", "--file", "mine.py"]) == 1
+    out = capsys.readouterr().out
+    assert "not done after 1 s; is there a loop that does not end?" in out and says in out
+
+
+def test_ctrl_c_ends_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(course, "load_answer", lambda path: signal.raise_signal(signal.SIGINT))
+    assert main(["check", "01", "--file", str(SOLUTION)]) == 130
 
 
 def test_no_checks_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
