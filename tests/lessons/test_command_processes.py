@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lessons.__main__ import main
+from lessons.console import typed
 from tests.lessons.test_command import words
 
 MINILLM = [sys.executable, "-m", "lessons"]
@@ -129,8 +130,8 @@ def test_a_stopped_run_says_how_to_go_on_and_goes_on(sent: signal.Signals, statu
     assert process.returncode == status, err
     said = [line for line in err.splitlines() if "minillm resume" in line]
     assert len(said) == 1 and "Traceback" not in err, err
-    told = re.search(r"after step (\d+).*minillm resume (\S+)", said[0])
-    assert told and Path(told[2]) == run
+    told = re.search(r"after step (\d+).*minillm resume (.+)", said[0])
+    assert told and told[2] == typed(run)
     stopped_at = int(told[1])
 
     # Its time is over as soon as it looks at the clock.

@@ -19,6 +19,7 @@ import pytest
 
 import minillm
 from lessons.__main__ import main
+from lessons.console import typed
 from minillm.training import Checkpoints, LanguageTask
 from tests.lessons.test_command import TINY, labelled, table, words
 from tests.lessons.test_command_processes import MINILLM, environment
@@ -96,7 +97,7 @@ def test_a_stop_at_any_moment(home: Path, tmp_path: Path, moment: str, status: i
     assert time.monotonic() - begun < 10
     assert process.returncode == status and out == "" and err.count("\n") == 1, err
     if run.exists():
-        assert f"minillm resume {run}" in err
+        assert f"minillm resume {typed(run)}" in err
         assert main(["resume", str(run), "--quiet", "--minutes", "0.0001"]) == 0
         assert not list(run.rglob("*.tmp")) and not (run / "run.lock").exists()
     else:
@@ -163,7 +164,7 @@ def test_a_second_ctrl_c_quits_at_once_and_keeps_the_older_checkpoint(home: Path
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert time.monotonic() - begun < 10 and process.returncode == 130
-    assert err == f"stopped; saved. Go on with: minillm resume {run}\n"
+    assert err == f"stopped; saved. Go on with: minillm resume {typed(run)}\n"
     checkpoints = Checkpoints(run / "checkpoints")
     assert checkpoints.load_latest()[0].name == "step-00000005.safetensors"
     assert not (run / "run.lock").exists()
@@ -202,7 +203,7 @@ def test_a_stop_before_and_after_the_training(
     if where in ("load_and_split", "preprocess"):
         assert err == "minillm: stopped\n" and not run.exists()
     else:
-        assert err == f"stopped; saved. Go on with: minillm resume {run}\n"
+        assert err == f"stopped; saved. Go on with: minillm resume {typed(run)}\n"
         monkeypatch.undo()
         assert main(["resume", str(run), "--quiet"]) == 0 and (run / "result.json").exists()
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -311,7 +312,7 @@ def test_a_disk_that_takes_no_more_stops_the_training_and_loses_nothing(
     status, err = said_by(["resume", str(run), "--quiet", "--steps", "20"], capsys)
     assert status == 1
     told = re.search(
-        r"resume: (\S+): not written \(File too large\): needs about ([\d,]+) bytes, ([\d,]+) are free", err
+        r"resume: (.+): not written \(File too large\): needs about ([\d,]+) bytes, ([\d,]+) are free", err
     )
     assert told and Path(told[1]) == run / "checkpoints" / "step-00000009.safetensors" and "make room and resume" in err
     assert int(told[2].replace(",", "")) > 100_000
