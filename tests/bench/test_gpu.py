@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,12 @@ HostCublasLt = pytest.importorskip("tests.backend.cublaslt_on_host").HostCublasL
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How long a tiny product takes is of no interest."""
+def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """How long a tiny product takes is of no interest, nor is what the tests before have left to be collected."""
     monkeypatch.setattr(gpu_device, "STRETCH", 1e-4)
+    gc.freeze()  # the pieces collect garbage often; all objects of a test run take a second each time
+    yield
+    gc.unfreeze()
 
 
 def results(capsys: Any, piece: Callable, *arguments: Any) -> list[dict[str, Any]]:
