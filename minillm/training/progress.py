@@ -6,10 +6,27 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["Progress"]
+
+
+class _Unheard:
+    """A stream to which one may go on talking when nobody listens any more: a closed terminal or pipe."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Progress:
@@ -28,10 +45,10 @@ class Progress:
         if title is not None and sys.stderr is not None:
             from tqdm import tqdm
 
-            with contextlib.suppress(OSError):
-                self._bar = tqdm(
-                    total=total, initial=done, desc=title, unit="step", dynamic_ncols=True, mininterval=0.5
-                )
+            self._bar = tqdm(
+                total=total, initial=done, desc=title, unit="step", dynamic_ncols=True, mininterval=0.5,
+                file=_Unheard(sys.stderr),
+            )  # fmt: skip
 
     def __enter__(self) -> Progress:
         return self
@@ -46,18 +63,8 @@ class Progress:
             speed = self._tokens / max(time.perf_counter() - self._since, 1e-9)
             shown = math.nan if self._loss is None else self._loss
             self._bar.set_postfix_str(f"loss {shown:.3f}, {speed:,.0f} tokens/s", refresh=False)
-            with self._unless_gone():
-                self._bar.update(step - self._bar.n)
+            self._bar.update(step - self._bar.n)
 
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
-            with self._unless_gone():
-                self._bar.close()
-
-    @contextlib.contextmanager
-    def _unless_gone(self) -> Iterator[None]:
-        """Show no more where nobody looks any more, a closed terminal or pipe: that is no reason to stop training."""
-        try:
-            yield
-        except OSError:
-            self._bar.disable, self._bar = True, None  # a bar that is dropped draws itself once more, unless disabled
+            self._bar.close()
