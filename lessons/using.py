@@ -90,13 +90,13 @@ def _until(stop: str | None, pieces: Iterable[str]) -> Iterator[str]:
     >>> list(_until("END", ["a", "bE", "xEN", "Dc", "d"]))
     ['a', 'b', 'Ex', '']
     """
-    held = ""
+    held, stop = "", stop or ""
     for piece in pieces:
         held += piece
         if stop and stop in held:
             yield held[: held.index(stop)]
             return
-        n = next((n for n in range(len(stop or "") - 1, 0, -1) if held.endswith(stop[:n])), 0) if stop else 0
+        n = next((n for n in range(len(stop) - 1, 0, -1) if held.endswith(stop[:n])), 0)
         yield held[: len(held) - n]
         held = held[len(held) - n :]
     yield held
