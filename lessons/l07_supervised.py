@@ -242,7 +242,7 @@ def choose(
 # %%
 if __name__ == "__main__":
     # why 200 steps: in batches of 64 they go through 3,200 texts four times, which learns nearly all of them by heart
-    sizes, steps = ((50, 200), 60) if setting.fast else ((50, 100, 200, 400, 800, 1600, 3200), 200)
+    sizes, steps = ((50, 200), 20) if setting.fast else ((50, 100, 200, 400, 800, 1600, 3200), 200)
     tried = (0.1, 0.3) if setting.fast else (0.03, 0.1, 0.3)  # why: a factor of 3 apart, for k and for step sizes
     curve: dict[str, list[list[float]]] = {}  # method, size, seed
     other: dict[str, list[float]] = {}
