@@ -27,6 +27,7 @@ GPT looks like; ``GPT2`` are those of the smallest model that OpenAI published.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -177,17 +178,13 @@ class CausalSelfAttention(nn.Module):
         return self.projection(y.transpose(1, 2).reshape(B, T, C))
 
 
-class MLP(nn.Module):
+class MLP(nn.Sequential):
     """Two linear layers with GELU between them, four times as wide inside: (B, T, C) to (B, T, C)."""
 
     def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
-        self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
-
-    def forward(self, x: minillm.Tensor) -> minillm.Tensor:
-        """Return what every position made of itself."""
-        return self.down(F.gelu(self.up(x), approximate="tanh"))
+        up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        down = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+        super().__init__(OrderedDict(up=up, gelu=nn.GELU(approximate="tanh"), down=down))
 
 
 class Block(nn.Module):

@@ -7,8 +7,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from minillm.nn.activation import GELU
+from minillm.nn.layers import Linear
 from minillm.nn.module import Module
 from minillm.nn.parameter import Parameter
+from minillm.ops.mlp import mlp
 
 
 class _Listed(Module):
@@ -108,9 +111,23 @@ class Sequential(_Listed):
 
     def forward(self, x: Any) -> Any:
         """Return what the last module makes."""
-        for module in self:
-            x = module(x)
+        modules = list(self)
+        while modules:
+            if _is_mlp(modules[:3]):  # one op, the same result; see ops/mlp.py for what is gained
+                up, _, down = modules[:3]
+                x, modules = mlp(x, up.weight, up.bias, down.weight, down.bias), modules[3:]
+            else:
+                x, modules = modules[0](x), modules[1:]
         return x
+
+
+def _is_mlp(modules: list[Module]) -> bool:
+    """Tell whether modules are Linear, GELU (with tanh) and Linear, and nobody wants to see what each of them makes."""
+    return (
+        [type(m) for m in modules] == [Linear, GELU, Linear]
+        and modules[1].approximate == "tanh"
+        and not any(m._forward_hooks or m._forward_pre_hooks or "forward" in m.__dict__ for m in modules)
+    )
 
 
 class ModuleDict(Module):

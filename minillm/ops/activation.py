@@ -46,21 +46,26 @@ class Pointwise(Function):
 
     @classmethod
     def forward(cls, ctx: Any, x: Array, **settings: Any) -> Array:
+        y, slope = cls.evaluate(ctx, x, ctx.needs_input_grad[0], **settings)
+        ctx.save_for_backward(slope)
+        return y
+
+    @classmethod
+    def evaluate(cls, ctx: Any, x: Array, with_slope: bool, **settings: Any) -> tuple[Array, Array | None]:
+        """Return y, and the slope in the type to compute in."""
         flat = working(x).reshape(-1)
         y = ctx.xp.empty_like(flat)
-        slope = ctx.xp.empty_like(flat) if ctx.needs_input_grad[0] else None
+        slope = ctx.xp.empty_like(flat) if with_slope else None
 
         def tile(part: slice) -> None:
             cls.kernel(ctx, flat[part], y[part], None if slope is None else slope[part], **settings)
 
         in_tiles(ctx.backend, (flat.size, 1), tile)
-        ctx.save_for_backward(slope)
-        return y.reshape(x.shape).astype(x.dtype, copy=False)
+        return y.reshape(x.shape).astype(x.dtype, copy=False), None if slope is None else slope.reshape(x.shape)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
         (slope,) = ctx.saved_arrays
-        slope = slope.reshape(dy.shape)
         return multiply(ctx.backend, dy, slope, out=slope if ctx.final and slope.dtype == dy.dtype else None)
 
 

@@ -23,7 +23,15 @@ pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
 RNG = np.random.default_rng(0)
 X, W = RNG.standard_normal((4, 5)).astype(np.float32), RNG.standard_normal((5, 5)).astype(np.float32)
 
+
 # One call an op: m is minillm or torch, f its nn.functional, x in 16 bits, y and w in float32, i class numbers.
+def two_layers(m: Any, w: Any) -> Any:
+    layers = m.nn.Sequential(*(m.nn.Linear(5, 5, bias=False) for _ in range(2)))
+    for layer in layers:
+        layer.weight = m.nn.Parameter(w, requires_grad=False)
+    return m.nn.Sequential(layers[0], m.nn.GELU("tanh"), layers[1])
+
+
 CALLS: dict[str, Callable] = {
     "matmul": lambda m, f, x, y, w, i: y @ w,
     "matmul of two types": lambda m, f, x, y, w, i: x @ w,
@@ -57,6 +65,7 @@ CALLS: dict[str, Callable] = {
     "stack": lambda m, f, x, y, w, i: m.stack([x, y]),
     "where": lambda m, f, x, y, w, i: m.where(x > 0, x, y),
     "embedding": lambda m, f, x, y, w, i: f.embedding(i, w),
+    "layers with gelu": lambda m, f, x, y, w, i: two_layers(m, w)(y),
     "cross_entropy": lambda m, f, x, y, w, i: f.cross_entropy(x, i),
     "cross_entropy of probabilities": lambda m, f, x, y, w, i: f.cross_entropy(x, m.softmax(y, -1)),
     "nll_loss": lambda m, f, x, y, w, i: f.nll_loss(x, i),

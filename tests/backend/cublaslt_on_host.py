@@ -14,19 +14,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minillm.backend.cuda.cublaslt import _SIGNATURES
+from minillm.backend.cuda.cublaslt_library import SIGNATURES
 from minillm.backend.device import bfloat16
+from minillm.ops.activation import gelu_tanh_formula
 
 pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
 
 OK, INVALID, NOT_SUPPORTED = 0, 7, 15
 # Attribute: bytes.
-DESC = {3: 4, 4: 4, 7: 4, 8: 8, 26: 4}
+DESC = {3: 4, 4: 4, 7: 4, 8: 8, 11: 8, 12: 8, 26: 4}
 LAYOUT = {5: 4, 6: 8}
 PREFERENCE = {1: 8, 3: 4, 5: 4, 6: 4, 7: 4, 8: 4}
 TYPES = {0: np.float32, 1: np.float64, 2: np.float16, 14: bfloat16()}
 COMPUTE = {68: (0, {(0, 0), (2, 2), (2, 0), (14, 14), (14, 0)}), 77: (0, {(0, 0)}), 70: (1, {(1, 1)})}
 """Compute type: (type of alpha and beta, pairs of the factors' and the result's types)."""
+BIAS, GELU, SLOPE, AUX = 4, 32, 64, 128
+EPILOGUES = {1, BIAS, GELU, GELU | BIAS, GELU | AUX, GELU | AUX | BIAS, SLOPE | AUX}
+"""Those that are used here. AUX: a matrix beside the result, whose columns lie a multiple of 8 elements apart."""
 
 
 class HostCublasLt:
@@ -34,11 +38,13 @@ class HostCublasLt:
 
     Attributes:
         log: one entry a launched product.
+        epilogues: those that "the card" offers.
         refuse: called with (m, n, k, types); true for products that "the card" has no algorithm for.
     """
 
     def __init__(self) -> None:
         self.log: list[dict[str, Any]] = []
+        self.epilogues = set(EPILOGUES)
         self.refuse = lambda *_: False
         self.searches = 0
         self._things: dict[int, dict[str, Any]] = {}
@@ -51,7 +57,7 @@ class HostCublasLt:
             return found
 
         def function(*arguments: Any) -> int:
-            kinds = _SIGNATURES[name.removeprefix("cublasLt")]
+            kinds = SIGNATURES[name.removeprefix("cublasLt")]
             assert len(arguments) == len(kinds), f"{name}: {len(arguments)} arguments, its signature has {len(kinds)}"
             for kind, argument in zip(kinds, arguments, strict=True):
                 kind.from_param(argument)
@@ -82,7 +88,7 @@ class HostCublasLt:
         return self._make(place, "handle", {})
 
     def cublasLtMatmulDescCreate(self, place: Any, compute: int, scale: int) -> int:
-        return self._make(place, "desc", {3: 0, 4: 0, 7: 1, 8: 0, 26: -1}, compute=compute, scale=scale)
+        return self._make(place, "desc", {3: 0, 4: 0, 7: 1, 8: 0, 11: 0, 12: 0, 26: -1}, compute=compute, scale=scale)
 
     def cublasLtMatmulDescSetAttribute(self, *arguments: Any) -> int:
         return self._set("desc", DESC, *arguments)
@@ -126,8 +132,10 @@ class HostCublasLt:
             and a[5] == b[5] == d[5] >= 1
             and min(a[6], b[6], d[6]) >= 0
             and (d[5] == 1 or d[6] >= m or d["ld"] >= m * d[5])  # no two results in one place
-            and how[7] in (1, 4)
-            and (how[7] == 1 or (how[8] and how[26] == d["type"] and how["compute"] != 70))
+            and how[7] in EPILOGUES
+            and (how[7] == 1 or how["compute"] != 70)
+            and (not how[7] & BIAS or (how[8] and how[26] == d["type"]))
+            and (not how[7] & AUX or (how[11] and how[12] >= m and how[12] % 8 == 0 and d[5] == 1))
         )
         return {"m": m, "n": n, "k": k, "a": a, "b": b, "d": d, "how": dict(how)} if fits else None
 
@@ -137,7 +145,9 @@ class HostCublasLt:
         self.searches += 1
         if self._things[handle.value]["kind"] != "handle" or problem is None or wanted != 1:
             return INVALID
-        if self.refuse(problem["m"], problem["n"], problem["k"], (problem["a"]["type"], problem["d"]["type"])):
+        if problem["how"][7] not in self.epilogues or self.refuse(
+            problem["m"], problem["n"], problem["k"], (problem["a"]["type"], problem["d"]["type"])
+        ):
             found._obj.value = 0
             return NOT_SUPPORTED
         aligned = [wishes[i] for i in (5, 6, 7, 8)]
@@ -162,16 +172,33 @@ class HostCublasLt:
         product *= alpha._obj.value
         if beta._obj.value:
             product += kind(beta._obj.value) * z.astype(kind)
-        if how[7] == 4:
+        if how[7] & BIAS:
             assert alignment(how[8]) >= 16, "no preference speaks of the bias: an algorithm may load 16 bytes of it"
             bias = read(how[8], {"type": how[26], "rows": m, "columns": 1, "ld": m, 5: 1, 6: 0})
             product += bias.astype(kind)
+        if how[7] & AUX:
+            assert alignment(how[11]) >= 16
+            beside = read(how[11], {"type": problem["d"]["type"], "rows": m, "columns": n, "ld": how[12], 5: 1, 6: 0})
+            if how[7] & SLOPE:
+                product *= gelu_slope(beside.astype(np.float64)).astype(kind)
+            else:
+                beside[...] = product.astype(beside.dtype)
+        if how[7] & GELU:
+            product = gelu_tanh_formula(np, product)
         z[...] = product.astype(z.dtype)
         facts = {"op": f"{'NT'[how[3]]}{'NT'[how[4]]}", "m": m, "n": n, "k": problem["k"], "batch": count}
         facts["ld"] = problem["a"]["ld"], problem["b"]["ld"], problem["d"]["ld"]
         facts["stride"] = problem["a"][6], problem["b"][6], problem["d"][6]
-        self.log.append({**facts, "compute": how["compute"], "bias": how[7] == 4, "beta": beta._obj.value})
+        self.log.append(
+            {**facts, "compute": how["compute"], "bias": bool(how[7] & BIAS), "finish": how[7], "beta": beta._obj.value}
+        )
         return OK
+
+
+def gelu_slope(x: np.ndarray) -> np.ndarray:
+    """Return the slope of GELU's tanh form, from differences: nothing is shared with the code that is tested."""
+    step = 1e-6
+    return (gelu_tanh_formula(np, x + step) - gelu_tanh_formula(np, x - step)) / (2 * step)
 
 
 def alignment(address: int) -> int:

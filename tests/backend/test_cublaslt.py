@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minillm
-from minillm.backend.cuda import cublaslt
-from minillm.backend.cuda.cublaslt import Gemm, NotOffered
+from minillm.backend.cuda import cublaslt, cublaslt_library
+from minillm.backend.cuda.cublaslt import Finish, Gemm
+from minillm.backend.cuda.cublaslt_library import NotOffered
 from minillm.backend.cuda.products import MOST_LAUNCHES, Copies, Product, View, plan
 from minillm.backend.device import matmul_settings
+from minillm.ops.activation import gelu_tanh_formula
 from minillm.testing.strategies import arrays, layouts, matmul_shapes
 from tests.standin import CuPyModule, DeviceArray
 
@@ -118,9 +120,54 @@ def test_a_bias_is_added_to_every_row(data: st.DataObject, m: int, n: int, k: in
     gemm, library, _ = make()
     for start, step in ((0, 1), (1, 1), (3, 1), (0, 2), (1, -1)):  # also biases that are not aligned, or no one line
         bias = data.draw(arrays((n * abs(step) + start,))).astype(dtype)[start:][::step]
-        found = gemm(DeviceArray(a), DeviceArray(w.T), bias=DeviceArray(bias))
+        found = gemm(DeviceArray(a), DeviceArray(w.T), finish=Finish(DeviceArray(bias)))
         check(found, exact(a, w.T) + bias.astype(np.float64), k, dtype)
     assert all(entry["bias"] for entry in library.log)
+
+
+@given(
+    st.data(),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.sampled_from(DTYPES[:1] + DTYPES[2:]),
+    st.booleans(),
+)
+def test_gelu_inside_the_product_and_its_slope_on_the_way_back(
+    data: st.DataObject, m: int, eights: int, k: int, dtype: np.dtype, with_bias: bool
+) -> None:
+    n = 8 * eights
+    a, w = (data.draw(layouts(data.draw(arrays(shape)).astype(dtype))) for shape in ((m, k), (n, k)))
+    bias = data.draw(arrays((n,))).astype(dtype) if with_bias else None
+    gemm, library, xp = make()
+    wanted = exact(a, w.T) + (0 if bias is None else bias.astype(np.float64))
+    before = xp.empty((m, n), dtype)
+    for beside in (before, None):  # without a gradient to come, what GELU gets is not kept
+        finish = Finish(None if bias is None else DeviceArray(bias), gelu=True, before=beside)
+        found = gemm(DeviceArray(a), DeviceArray(w.T), finish=finish)
+        check(found, gelu_tanh_formula(np, wanted), k, dtype)
+    check(before, wanted, k, dtype)
+    dy, w2 = (data.draw(layouts(data.draw(arrays(shape)).astype(dtype))) for shape in ((m, k), (k, n)))
+    kept = before._array.copy()
+    du = gemm(DeviceArray(dy), DeviceArray(w2), finish=Finish(slope=True, before=before))
+    slope = on_host.gelu_slope(kept.astype(np.float64))
+    check(du, exact(dy, w2) * slope, k, dtype)
+    np.testing.assert_array_equal(before._array, kept)
+    assert [e["finish"] for e in library.log] == ([164, 36, 192] if with_bias else [160, 32, 192])
+
+
+def test_gelu_is_not_asked_for_where_it_is_not_offered() -> None:
+    gemm, library, _ = make()
+    for a, b in [(numbers(3, 4), numbers(4, 12)), (numbers(2, 3, 4), numbers(4, 8)), (numbers(3, 0), numbers(0, 8))]:
+        with pytest.raises(NotOffered, match="no GELU"):
+            gemm(DeviceArray(a), DeviceArray(b), finish=Finish(gelu=True))
+    assert not library.searches
+    library.epilogues = {1, 4}
+    for _ in range(2):
+        with pytest.raises(NotOffered, match="status 15"):
+            gemm(DeviceArray(numbers(3, 4)), DeviceArray(numbers(4, 8)), finish=Finish(gelu=True))
+    gemm(DeviceArray(numbers(3, 4)), DeviceArray(numbers(4, 8)))
+    assert library.searches == 2 and len(library.log) == 1
 
 
 # --- what is copied, and what is launched
@@ -317,10 +364,10 @@ def test_a_failure_names_the_call() -> None:
 
 def test_the_real_library_takes_what_it_is_told() -> None:
     """Descriptors can be made without a card; sizes and numbers of attributes are checked by NVIDIA's own code."""
-    real = cublaslt.load_library()
+    real = cublaslt_library.load_library()
     if real is None:
         pytest.skip("cuBLASLt is not installed (no card is needed)")
-    assert ctypes.sizeof(cublaslt.HeuristicResult) == 96
+    assert ctypes.sizeof(cublaslt_library.HeuristicResult) == 96
     makers = {
         "MatmulDesc": (on_host.DESC, [68, 0]),
         "MatrixLayout": (on_host.LAYOUT, [14, 8, 4, 8]),
@@ -328,18 +375,18 @@ def test_the_real_library_takes_what_it_is_told() -> None:
     }
     for what, (sizes, arguments) in makers.items():
         made = ctypes.c_void_p()
-        cublaslt.call(real, what + "Create", ctypes.byref(made), *arguments)
+        cublaslt_library.call(real, what + "Create", ctypes.byref(made), *arguments)
         for attribute, size in sizes.items():
             value = (ctypes.c_uint8 * 16)(1)
-            cublaslt.call(real, what + "SetAttribute", made, attribute, value, size)
+            cublaslt_library.call(real, what + "SetAttribute", made, attribute, value, size)
             with pytest.raises(RuntimeError, match="status 7"):
-                cublaslt.call(real, what + "SetAttribute", made, attribute, value, 12 - size)
-        cublaslt.call(real, what + "Destroy", made)
+                cublaslt_library.call(real, what + "SetAttribute", made, attribute, value, 12 - size)
+        cublaslt_library.call(real, what + "Destroy", made)
 
 
 def test_the_real_library_makes_our_descriptors() -> None:
     """Everything but the card's part: the search for an algorithm, and the launch."""
-    real = cublaslt.load_library()
+    real = cublaslt_library.load_library()
     if real is None:
         pytest.skip("cuBLASLt is not installed (no card is needed)")
 
@@ -368,5 +415,5 @@ def test_the_real_library_makes_our_descriptors() -> None:
         a, b = DeviceArray(numbers(3, 2, 4).astype(dtype)), DeviceArray(numbers(3, 4, 8).astype(dtype))
         gemm(a, b)
         if dtype != np.float64:
-            gemm(a, b, bias=DeviceArray(numbers(8).astype(dtype)))
+            gemm(a, b, finish=Finish(DeviceArray(numbers(8).astype(dtype))))
     assert half.launched == 7

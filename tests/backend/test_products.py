@@ -13,16 +13,21 @@ import minillm
 import minillm.nn.functional as F
 from lessons.l11_gpt import GPT, GPTConfig
 from minillm.backend import get_backend
-from minillm.backend.cuda.cublaslt import Gemm
-from minillm.backend.cuda.linear import Linear
+from minillm.backend.cuda.cublaslt import Finish, Gemm
+from minillm.backend.cuda.linear import MLP, Linear
+from minillm.ops.activation import gelu_tanh_formula
 from tests.backend.twins import compare_row
 from tests.op_cases import OpCase, load_cases
 from tests.standin import DeviceArray, standin
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
-HostCublasLt = pytest.importorskip("tests.backend.cublaslt_on_host").HostCublasLt
+on_host_module = pytest.importorskip("tests.backend.cublaslt_on_host")
+HostCublasLt, gelu_slope = on_host_module.HostCublasLt, on_host_module.gelu_slope
 
-PRODUCTS = "matmul mm bmm mv dot addmm baddbmm einsum nn.functional.linear nn.functional.scaled_dot_product_attention"
+PRODUCTS = (
+    "matmul mm bmm mv dot addmm baddbmm einsum ops.mlp.mlp nn.functional.linear "
+    "nn.functional.scaled_dot_product_attention"
+)
 CASES = [case for case in load_cases() if case.name in PRODUCTS.split()]
 
 
@@ -33,7 +38,7 @@ def on_host(linear: bool = True, **how: Any) -> Iterator[Any]:
     with standin(**how):
         backend: Any = get_backend("cuda")
         backend.gemm = Gemm(library, backend.xp)
-        backend.kernels = {**backend.kernels, "Linear": Linear} if linear else {}
+        backend.kernels = {**backend.kernels, "Linear": Linear, "MLP": MLP} if linear else {}
         yield library
 
 
@@ -99,6 +104,38 @@ def test_a_second_micro_batch_adds_to_the_gradient_inside_the_product() -> None:
         assert sums[0] is sums[1]
 
 
+def mlp_and_gradients(device: str, frozen: str = "") -> list[np.ndarray]:
+    """Return the result and all gradients of an MLP on the host; parameters whose names begin so are frozen."""
+    minillm.manual_seed(0)
+    model = minillm.nn.Sequential(minillm.nn.Linear(4, 8), minillm.nn.GELU("tanh"), minillm.nn.Linear(8, 3)).to(device)
+    for name, p in model.named_parameters():
+        p.requires_grad = not (frozen and name.startswith(frozen))
+    x = minillm.tensor(np.random.default_rng(1).standard_normal((2, 5, 4)).astype(np.float32), device=device)
+    x.requires_grad = not frozen
+    for _ in range(2):  # the second time gradients are added to the first ones
+        y = model(x)
+        y.square().sum().backward()
+    found = [y.detach(), x.grad, *(p.grad for p in model.parameters())]
+    return [t.array._array if device == "cuda" else t.numpy() for t in found if t is not None]
+
+
+@pytest.mark.parametrize("frozen", ["", "0", "2"])
+@pytest.mark.parametrize("offered", ["all", "no slope", "no GELU", "nothing"])
+def test_an_mlp_is_the_same_whatever_is_offered(offered: str, frozen: str) -> None:
+    cuda_on_cpu = pytest.importorskip("tests.cuda_on_cpu", reason="kernels cannot be run on the CPU")
+    if cuda_on_cpu.why_not():
+        pytest.skip(cuda_on_cpu.why_not())
+    with on_host(kernels=True) as library:
+        library.epilogues -= {"all": set(), "no slope": {192}, "no GELU": {36, 164, 192}, "nothing": {*range(256)}}[
+            offered
+        ]
+        found = mlp_and_gradients("cuda", frozen)
+    asked = {"all": {36, 164, 192}, "no slope": {36, 164}}.get(offered, set()) - ({164, 192} if frozen == "0" else {36})
+    assert {e["finish"] for e in library.log} - {1, 4} == asked
+    for a, b in zip(found, mlp_and_gradients("cpu", frozen), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(("low", "tolerance"), [(None, 1e-5), (ml_dtypes.bfloat16, 3e-2), (np.float16, 5e-3)])
 def test_kernels_and_products_together(low: Any, tolerance: float) -> None:
     """All that a card would be given: the CUDA sources run on the CPU, products on the cuBLASLt in main memory."""
@@ -150,8 +187,17 @@ def test_products_on_a_card(dtype: Any) -> None:
     scores = backend.matmul(dq, dk.swapaxes(-1, -2))
     pairs = [(scores, q @ k.swapaxes(-1, -2)), (backend.matmul(dq.swapaxes(-1, -2), dv), q.swapaxes(-1, -2) @ v)]
     if dtype != np.float64:
-        y = backend.gemm(backend.from_host(x), backend.from_host(w).T, bias=backend.from_host(b))
+        y = backend.gemm(backend.from_host(x), backend.from_host(w).T, finish=Finish(backend.from_host(b)))
         pairs.append((y, x64 @ w64.T + b64))
+    if dtype != np.float64:
+        u, w2 = backend.xp.empty((35, 64), dtype), rng.standard_normal((65, 64)).astype(dtype)
+        rows, dy = backend.from_host(x.reshape(35, 1024)), rng.standard_normal((35, 65)).astype(dtype)
+        finish = Finish(backend.from_host(b[:64]), gelu=True, before=u)
+        h = backend.gemm(rows, backend.from_host(w[:64] / 16).T, finish=finish)
+        exact = x64.reshape(35, 1024) @ (w[:64] / 16).astype(np.float64).T + b64[:64]
+        du = backend.gemm(backend.from_host(dy), backend.from_host(w2), finish=Finish(slope=True, before=u))
+        product = dy.astype(np.float64) @ w2.astype(np.float64)
+        pairs += [(u, exact), (h, gelu_tanh_formula(np, exact)), (du, product * gelu_slope(exact))]
     for found, wanted in pairs:
         near = {"rtol": tolerance, "atol": tolerance * np.abs(wanted).max()}
         np.testing.assert_allclose(backend.to_host(found).astype(np.float64), wanted, **near)

@@ -12,6 +12,7 @@ import numpy as np
 import minillm
 import minillm.nn.functional as F
 from minillm.backend import get_backend
+from minillm.ops.mlp import mlp
 from tests.bench.gpu_device import PRECISIONS, emit, free, guarded, seconds
 from tests.bench.gpu_training import GPT2_124M, TINY
 
@@ -40,6 +41,7 @@ def works(size: str) -> dict[str, Callable[[Any], Work]]:
         "GELUTanh": lambda make: (lambda x: F.gelu(x, approximate="tanh"), [make(N, 4 * C)]),
         "LayerNorm": lambda make: (lambda x, w, b: F.layer_norm(x, (C,), w, b), [make(N, C), make(C), make(C)]),
         "Linear": lambda make: (F.linear, [make(N, C), make(4 * C, C), make(4 * C)]),
+        "MLP": lambda make: (mlp, [make(N, C), make(4 * C, C), make(4 * C), make(C, 4 * C), make(C)]),
         "LogSoftmax": lambda make: (lambda x: F.log_softmax(x, -1), [make(N // 4, V)]),
         "RMSNorm": lambda make: (lambda x, w: F.rms_norm(x, (C,), w), [make(N, C), make(C)]),
         "ReLU": lambda make: (F.relu, [make(N, 4 * C)]),

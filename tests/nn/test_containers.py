@@ -123,6 +123,75 @@ def test_sequential_computes_one_after_another():
     compare((nn.Sequential(), torch.nn.Sequential()), x)
 
 
+def feed_forward(**options):
+    up, down = twins("Linear", 3, 8, **options), twins("Linear", 8, 2, **options)
+    return tuple(net.Sequential(up[i], net.GELU("tanh"), down[i]) for i, net in enumerate((nn, torch.nn)))
+
+
+def ops_behind(y):
+    return [y.grad_fn.name(), *(edge[0].name() for edge in y.grad_fn.edges if edge and edge[1] >= 0)]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(3,), (2, 5, 3), (0, 3)])
+def test_two_layers_with_gelu_between_them_are_one_op(shape, bias):
+    pair = feed_forward(bias=bias)
+    compare(pair, np.random.default_rng(0).standard_normal(shape))
+    x = minillm.randn(*shape, dtype=minillm.float64)
+    assert ops_behind(pair[0](x)) == ["MLPBackward"]
+    assert minillm.equal(pair[0](x), pair[0][2](pair[0][1](pair[0][0](x))))
+    longer = nn.Sequential(nn.Linear(3, 3).double(), *pair[0], nn.Tanh())
+    assert ops_behind(longer(x)) == ["TanhBackward", "MLPBackward"]
+
+
+class Half(nn.Linear):
+    def forward(self, input):
+        return super().forward(input) / 2
+
+
+def halving(chain, where, change, called):
+    """Make one module of a chain give half of what it gave, in one of many ways; note its calls if that can be done."""
+    module = chain[where]
+    if change == "hook":
+        module.register_forward_hook(lambda module, args, result: called.append(1) or result / 2)
+    elif change == "pre-hook":
+        module.register_forward_pre_hook(lambda module, args: called.append(1) or (args[0] / 2,))
+    elif change == "forward":
+        usual = module.forward
+        module.forward = lambda x: called.append(1) or usual(x) / 2
+    elif where == 1:
+        chain[1] = nn.GELU()
+    else:
+        module.__class__ = Half  # as a layer of LoRA may be one
+
+
+@pytest.mark.parametrize("change", ["hook", "pre-hook", "forward", "class"])
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_what_is_put_between_the_layers_is_not_passed_over(where, change):
+    x, called = minillm.randn(4, 3), []
+    chain = nn.Sequential(nn.Linear(3, 8), nn.GELU("tanh"), nn.Linear(8, 2))
+    halving(chain, where, change, called)
+    one_by_one = x
+    for module in chain:
+        one_by_one = module(one_by_one)
+    called.clear()
+    y = chain(x)
+    assert minillm.equal(y, one_by_one) and "MLPBackward" not in ops_behind(y)
+    assert bool(called) == (change != "class")
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "said"),
+    [((3, 8), (7, 2), "last dim 8, weight expects 7"), ((4, 8), (8, 2), "last dim 3, weight expects 4")],
+)
+def test_layers_that_do_not_fit_are_refused_as_one_by_one(up, down, said):
+    chain = nn.Sequential(nn.Linear(*up), nn.GELU("tanh"), nn.Linear(*down))
+    with pytest.raises(RuntimeError, match=said):
+        chain(minillm.ones(2, 3))
+    with pytest.raises(RuntimeError, match="expected one dtype"):
+        nn.Sequential(nn.Linear(3, 8), nn.GELU("tanh"), nn.Linear(8, 2).double())(minillm.ones(2, 3))
+
+
 class Branches:
     """A model of its own with modules in every kind of container."""
 

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minillm.backend.base import Array, Backend
-from minillm.backend.cuda.cublaslt import Gemm, NotOffered, load_library
+from minillm.backend.cuda.cublaslt import Gemm
+from minillm.backend.cuda.cublaslt_library import NotOffered, load_library
 from minillm.backend.cuda.kernels import KERNELS
 from minillm.backend.cuda.launcher import Launcher
-from minillm.backend.cuda.linear import Linear
+from minillm.backend.cuda.linear import MLP, Linear
 from minillm.backend.device import device, is_floating
 from minillm.backend.random import Generator
 
@@ -80,7 +81,7 @@ class CuPyBackend(Backend):
         self.xp = cupy
         self.array_type = cupy.ndarray
         self.device = device("cuda")
-        self.kernels = {**KERNELS, "Linear": Linear}
+        self.kernels = {**KERNELS, "Linear": Linear, "MLP": MLP}
         self.launch = Launcher(cupy)
         self._ranges: dict[int, tuple[weakref.ref, Range]] = {}
         self._segment_kernels: dict[str, Any] = {}

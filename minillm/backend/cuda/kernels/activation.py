@@ -19,15 +19,25 @@ class _Activation:
         if not supported(x):
             return NotImplemented
         x = contiguous(x)
-        y = ctx.xp.empty_like(x)
-        launch_flat(ctx, "activation", f"{cls.name}_forward", x, y)
+        y = cls.value(ctx, x)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(y if cls.keeps_result else x)
         return y
 
     @classmethod
     def backward(cls, ctx: Any, dy: Array) -> Array:
-        (kept,) = ctx.saved_arrays
+        return cls.gradient(ctx, dy, *ctx.saved_arrays)
+
+    @classmethod
+    def value(cls, ctx: Any, x: Array) -> Array:
+        """Return y of x, which is contiguous."""
+        y = ctx.xp.empty_like(x)
+        launch_flat(ctx, "activation", f"{cls.name}_forward", x, y)
+        return y
+
+    @classmethod
+    def gradient(cls, ctx: Any, dy: Array, kept: Array) -> Array:
+        """Return dx, from what the forward pass kept."""
         dx = ctx.xp.empty_like(kept)
         launch_flat(ctx, "activation", f"{cls.name}_backward", contiguous(dy), kept, dx)
         return dx
