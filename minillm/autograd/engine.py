@@ -80,6 +80,14 @@ def _run_backward(
             slots[index] = total if type(total) is type(before) else target.backend.asarray(total)
             owned.add(id(slots[index]))
 
+    def take(edge: tuple[Any, int]) -> Array | None:
+        slots = None if edge[1] < 0 else pending.get(edge[0])
+        if slots is None or slots[edge[1]] is None:
+            return None
+        before, slots[edge[1]] = slots[edge[1]], None
+        owned.discard(id(before))
+        return before
+
     for root, dy in zip(roots, gradients, strict=True):
         if root.grad_fn is None:
             send(root, -1, dy, False)
@@ -99,8 +107,9 @@ def _run_backward(
             for i, dy in enumerate(dys):
                 if (id(node), i) in wanted:
                     found[id(node), i] = dy
-        node.final, node.fills = not retain_graph, wanted is None
+        node.final, node.fills, node.take = not retain_graph, wanted is None, take
         dxs = _call_backward(node, dys)
+        node.take = None
         saved = node._saved or ()
         for i, edge in enumerate(node.edges):
             if edge is None:

@@ -68,6 +68,7 @@ class Context:
 
     final = False
     fills = False
+    take: Callable[[Any], Array | None] | None = None  # in ``backward``: see ``so_far``
     kernel: Any = None  # the backend's own version of the op, if it made the result; see ``Backend.kernels``
     hooks: dict[int, list[Callable]] | None = None
     origin: str | None = None
@@ -127,6 +128,14 @@ class Context:
         if leaf.grad is None or leaf._hooks or leaf.grad.array.dtype != leaf.array.dtype:
             return None
         return leaf.grad.array if leaf.grad.array.flags.c_contiguous else None
+
+    def so_far(self, i: int) -> Array | None:
+        """Return the gradient that has come to input i, the result of another op, from elsewhere; ``None`` if none has.
+
+        The engine would add it to what ``backward`` returns for input i. An op that asks for it does so itself, in the
+        same pass over memory: it must return the sum, and leave this array as it is.
+        """
+        return None if self.take is None or self.edges[i] is None else self.take(self.edges[i])
 
     def name(self) -> str:
         """Return the name that errors and ``grad_fn`` show, such as ``MulBackward``."""

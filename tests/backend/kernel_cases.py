@@ -5,6 +5,7 @@ A case is a function that gets a maker of inputs and returns a result, the same 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,17 @@ class Inputs:
 
 def layer_norm(*shape: int, **options: Any) -> Call:
     return lambda t: F.layer_norm(t(*shape), shape[-1:], t(shape[-1]), t(shape[-1]), **options)
+
+
+def residual(norm: Callable, *shape: int) -> Call:
+    """x gets a gradient from elsewhere before it gets that of the norm; the second time in another layout."""
+
+    def call(t: Inputs) -> minillm.Tensor:
+        x = t(*shape) * 2
+        y = x + norm(x, shape[-1:], t(shape[-1]))
+        return y.T + norm(y, shape[-1:], t(shape[-1])).T
+
+    return call
 
 
 def attention(batch: tuple[int, ...], T: int, S: int, D: int, E: int, **options: Any) -> Call:
@@ -121,11 +133,13 @@ CASES: dict[str, list[Call]] = {
         lambda t: F.layer_norm(t(8, 6).transpose(0, 1), (8,), t(8), t(8)),
         lambda t: F.layer_norm(t(3, 9)[:, 1:], (8,), t(8), t(8)),
         lambda t: F.layer_norm(t(1100, 8), (8,), t(8), t(8)),  # more rows than blocks share
+        *(residual(F.layer_norm, *shape) for shape in [(3, 4), (5, 33), (4, 768)]),
     ],
     "RMSNorm": [
         *((lambda t, s=shape: F.rms_norm(t(*s), s[-1:], t(s[-1]), eps=1e-5)) for shape in ROWS),
         lambda t: F.rms_norm(t(3, 8), (8,), None, eps=0.5),
         lambda t: F.rms_norm(t(3, 8), (8,), t(8, grad=False), eps=1e-5),
+        residual(functools.partial(F.rms_norm, eps=1e-5), 5, 33),
     ],
     **{
         name: [

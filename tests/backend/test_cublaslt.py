@@ -415,5 +415,12 @@ def test_the_real_library_makes_our_descriptors() -> None:
         a, b = DeviceArray(numbers(3, 2, 4).astype(dtype)), DeviceArray(numbers(3, 4, 8).astype(dtype))
         gemm(a, b)
         if dtype != np.float64:
-            gemm(a, b, finish=Finish(DeviceArray(numbers(8).astype(dtype))))
-    assert half.launched == 7
+            bias, beside = DeviceArray(numbers(8).astype(dtype)), gemm.xp.empty((2, 8), dtype)
+            gemm(a, b, finish=Finish(bias))
+            for finish in (
+                Finish(bias, gelu=True, before=beside),
+                Finish(gelu=True),
+                Finish(slope=True, before=beside),
+            ):
+                gemm(a[0], b[0], finish=finish)
+    assert half.launched == 4 + 3 * 4

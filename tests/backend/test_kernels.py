@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import minillm
+from minillm.autograd.function import Context
 from minillm.backend.cuda.kernels import KERNELS
 from tests import cuda_on_cpu
 from tests.backend.kernel_cases import CASES, TOLERANCE, compare_kernel, dtype_of, run
@@ -107,6 +108,19 @@ def test_an_array_that_is_not_contiguous_is_refused():
     launch, x = minillm.backend.get_backend("cuda").launch, minillm.ones(4, 4, device="cuda").array
     with pytest.raises(ValueError, match="contiguous"):
         launch("activation", "relu_forward", 1, 32, x.T, x, 16, T=x.dtype)
+
+
+@pytest.mark.parametrize("norm", ["LayerNorm", "RMSNorm"])
+def test_the_gradient_of_a_residual_is_added_in_the_kernel(norm, monkeypatch):
+    asked, usual = [], Context.so_far
+    monkeypatch.setattr(Context, "so_far", lambda ctx, i: asked.append((ctx.name(), usual(ctx, i))) or asked[-1][1])
+    layer = getattr(minillm.nn, norm)(8).to("cuda")
+    x = minillm.ones(3, 8, device="cuda", requires_grad=True)
+    y = x * 2
+    for _ in range(2):
+        y = y + layer(y)
+    y.sum().backward()
+    assert [name for name, other in asked if other is not None] == [norm + "Backward"] * 2
 
 
 # --- dropout draws numbers of its own

@@ -4,6 +4,8 @@
 //
 //     dx = r (g - mean(g) - h mean(g h)) with g = dy w,   dw = sum over rows of dy h,   db = sum over rows of dy
 //
+// In a residual block, x + f(norm(x)), x gets a gradient from the sum, too: `other`, which is added to dx here.
+//
 // One block computes one row at a time. A row is read again from the cache for each of its passes: only the first
 // pass waits for memory.
 
@@ -46,8 +48,8 @@ __device__ void norm_forward(const T* x, const W* w, const W* b, T* y, A* means,
 // each thread has columns of its own. It leaves one row of `dw_parts` (gridDim.x, width) and of `db_parts`;
 // `column_sums` adds those. So nothing is added by atomics, whose order changes from run to run.
 template <bool CENTRED>
-__device__ void norm_backward(const T* dy, const T* x, const W* w, const A* means, const A* rs, T* dx, A* dw_parts,
-                              A* db_parts, long long rows, int width) {
+__device__ void norm_backward(const T* dy, const T* x, const W* w, const A* means, const A* rs, const T* other,
+                              T* dx, A* dw_parts, A* db_parts, long long rows, int width) {
     DYNAMIC_SHARED(A, dw);
     A* db = dw + width;  // there only if db_parts is
     FOR_PACKS(i, width) FOR_PACK(k) {
@@ -74,12 +76,13 @@ __device__ void norm_backward(const T* dy, const T* x, const W* w, const A* mean
         mean_g = CENTRED ? sum_block(mean_g) / A(width) : A(0);
         mean_gh = sum_block(mean_gh) / A(width);
         FOR_PACKS(i, width) {
-            Pack<T> xs = load(x_row + i), dys = load(dy_row + i);
+            Pack<T> xs = load(x_row + i), dys = load(dy_row + i), others;
             Pack<W> ws;
             if (w) ws = load(w + i);
+            if (other) others = load(other + row * width + i);
             FOR_PACK(k) {
                 const A d = A(dys[k]), h = (A(xs[k]) - mean) * r, g = w ? d * A(ws[k]) : d;
-                xs[k] = T(r * (g - mean_g - h * mean_gh));
+                xs[k] = T(r * (g - mean_g - h * mean_gh) + (other ? A(others[k]) : A(0)));
             }
             store(dx + row * width + i, xs);
         }
@@ -100,14 +103,15 @@ extern "C" __global__ void rms_norm_forward(const T* x, const W* w, T* y, A* rs,
     norm_forward<false>(x, w, nullptr, y, nullptr, rs, width, eps);
 }
 
-extern "C" __global__ void layer_norm_backward(const T* dy, const T* x, const W* w, const A* means, const A* rs, T* dx,
-                                               A* dw_parts, A* db_parts, long long rows, long long width) {
-    norm_backward<true>(dy, x, w, means, rs, dx, dw_parts, db_parts, rows, width);
+extern "C" __global__ void layer_norm_backward(const T* dy, const T* x, const W* w, const A* means, const A* rs,
+                                               const T* other, T* dx, A* dw_parts, A* db_parts, long long rows,
+                                               long long width) {
+    norm_backward<true>(dy, x, w, means, rs, other, dx, dw_parts, db_parts, rows, width);
 }
 
-extern "C" __global__ void rms_norm_backward(const T* dy, const T* x, const W* w, const A* rs, T* dx, A* dw_parts,
-                                             long long rows, long long width) {
-    norm_backward<false>(dy, x, w, nullptr, rs, dx, dw_parts, nullptr, rows, width);
+extern "C" __global__ void rms_norm_backward(const T* dy, const T* x, const W* w, const A* rs, const T* other, T* dx,
+                                             A* dw_parts, long long rows, long long width) {
+    norm_backward<false>(dy, x, w, nullptr, rs, other, dx, dw_parts, nullptr, rows, width);
 }
 
 // out[c] = sum over rows of parts[r, c]. A block has 32 columns; lane c of each of its 32 warps adds every 32nd row.

@@ -43,9 +43,13 @@ class _Norm:
         blocks, A = min(rows, PARTS), accumulator(x.dtype)
         dy = contiguous(dy)
         dx = xp.empty_like(x) if needs[0] else None
+        other = ctx.so_far(0) if needs[0] else None
+        other = None if other is None else contiguous(other)
         parts = [xp.empty((blocks, width), dtype=A) if need else None for need in needs[1:]]
         shared = 2 * width * A.itemsize
-        _Norm.launch(ctx, name, blocks, width, (dy, x, w, *statistics, dx, *parts, rows, width), x, w, shared=shared)
+        _Norm.launch(
+            ctx, name, blocks, width, (dy, x, w, *statistics, other, dx, *parts, rows, width), x, w, shared=shared
+        )
         sums = [None if p is None else _Norm.total(ctx, p, x.dtype if w is None else w.dtype, x.dtype) for p in parts]
         return [dx, *sums]
 
