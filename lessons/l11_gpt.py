@@ -38,10 +38,10 @@ import minillm.nn as nn
 import minillm.nn.functional as F
 from lessons.frame import Band, Question, ask, options
 from lessons.l09_embeddings import as_characters, bits_per_word, read, train_network
+from lessons.parts.l11_writer import Writer, can_write
 from minillm import datasets
 from minillm.datasets.microworld import World
 from minillm.generation import Sampling, generate
-from minillm.ops.activation import gelu_tanh_formula
 from minillm.text import END_OF_TEXT, WordTokenizer
 from minillm.training import ConfigError, save_figure, settings_from
 from minillm.training.baselines import WittenBell
@@ -280,53 +280,37 @@ class Cache:
             nn.KVCache(batch_size, c.n_head, c.block_size, c.n_embd // c.n_head, dtype=w.dtype, device=w.device)
             for _ in range(c.n_layer)
         ]
-        self._arrays = {name: p.array for name, p in model.named_parameters()}
-        self._config = c
+        if can_write(model, PARTS):  # generate() takes it, if it is there: the same for one token a row, only faster
+            self.step = Writer(model, self.layers).step
 
     @property
     def length(self) -> int:
         """How many positions it holds."""
         return len(self.layers[0])
 
+    def rewind(self, length: int) -> None:
+        """Forget all positions but the first ``length``."""
+        for layer in self.layers:
+            layer.rewind(length)
+
     def reorder(self, rows: Any) -> None:
         """Let row i continue what row ``rows[i]`` was."""
         for layer in self.layers:
             layer.reorder(rows)
 
-    def step(self, ids: np.ndarray) -> np.ndarray:
-        """Add one token to each row, ids (B,), and return the logits of the next one, (B, V).
 
-        The model's own forward pass in evaluation mode, on the CPU, written out for plain arrays: with one position a
-        row the arrays are so small that making a tensor of each takes longer than the arithmetic.
-        """
-        p, c, t = self._arrays, self._config, self.length
-        B, H, D, C = len(ids), c.n_head, c.n_embd // c.n_head, c.n_embd
-        mean = np.full((C, 1), 1 / C, dtype=p["tokens.weight"].dtype)
-
-        def linear(name: str, x: np.ndarray) -> np.ndarray:
-            y = (p[name + ".weight"] @ x.T).T  # for few rows BLAS is up to a third faster this way round
-            return y + p[name + ".bias"] if c.bias else y
-
-        def norm(name: str, x: np.ndarray) -> np.ndarray:
-            x = x - x @ mean
-            x /= np.sqrt((x * x) @ mean + 1e-5)
-            x *= p[name + ".weight"]
-            return x + p[name + ".bias"] if c.bias else x
-
-        x = p["tokens.weight"][ids] + p["positions.weight"][t]  # (B, C)
-        for i, layer in enumerate(self.layers):
-            name = f"blocks.{i}."
-            qkv = linear(name + "attention.qkv", norm(name + "norm1", x)).reshape(B, 3, H, 1, D)
-            keys, values = layer.append_arrays(qkv[:, 1], qkv[:, 2])  # (B, H, S, D)
-            scores = (qkv[:, 0] * D**-0.5) @ keys.swapaxes(-1, -2)  # (B, H, 1, S)
-            scores -= scores.max(axis=-1, keepdims=True)
-            e = np.exp(scores, out=scores)
-            y = (e @ values) / e.sum(axis=-1, keepdims=True)  # (B, H, 1, D)
-            x = x + linear(name + "attention.projection", y.reshape(B, C))
-            h = linear(name + "mlp.up", norm(name + "norm2", x))
-            x = x + linear(name + "mlp.down", gelu_tanh_formula(np, h))
-        return norm("norm", x) @ p["tokens.weight"].T
-
+PARTS = {
+    GPT,
+    Block,
+    CausalSelfAttention,
+    MLP,
+    nn.ModuleList,
+    nn.Embedding,
+    nn.Linear,
+    nn.LayerNorm,
+    nn.GELU,
+    nn.Dropout,
+}
 
 # %% [markdown]
 r"""
@@ -353,7 +337,7 @@ if __name__ == "__main__":
         cache = model.make_cache(batch_size=3)
         pieces = [model(minillm.tensor(piece), cache).numpy() for piece in np.split(ids, [1, 5], axis=1)]
         cache = model.make_cache(batch_size=3)
-        steps_ = np.stack([cache.step(ids[:, t]) for t in range(12)], axis=1)  # (3, 12, 50)
+        steps_ = np.stack([cache.step(ids[:, t : t + 1]) for t in range(12)], axis=1)  # (3, 12, 50)
     assert np.allclose(whole[:, :7], changed[:, :7], atol=1e-5) and not np.allclose(whole, changed, atol=1e-2)
     assert np.allclose(whole, np.concatenate(pieces, axis=1), atol=1e-5) and np.allclose(whole, steps_, atol=1e-5)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import minillm
 from lessons.l11_gpt import GPT, GPTConfig
-from minillm.generation import Sampling, beam_search, generate, generate_tokens, next_distribution
+from minillm.generation import Sampling, _likeliest, beam_search, generate, generate_tokens, next_distribution
 
 V = 11
 
@@ -81,6 +81,17 @@ def test_rows_of_a_batch_are_those_that_a_prompt_gets_alone():
     greedy = Sampling(temperature=0)
     together = generate(model, prompts, 6, greedy)
     assert together == [generate(model, p, 6, greedy) for p in prompts]
+
+
+@given(st.lists(st.one_of(st.floats(-5, 5), st.sampled_from([math.inf, -math.inf, math.nan])), min_size=1, max_size=6))
+def test_greedy_without_a_penalty_needs_no_distribution(logits):
+    x, none, greedy = np.array(logits), np.array([], dtype=int), Sampling(temperature=0)
+    if np.isnan(x).any():
+        for likeliest in (_likeliest, lambda x: next_distribution(x, none, greedy)):
+            with pytest.raises(ValueError, match="NaN"):
+                likeliest(x)
+    else:
+        assert _likeliest(x) == next_distribution(x, none, greedy).argmax()
 
 
 def test_greedy_is_the_argmax_and_does_not_draw():

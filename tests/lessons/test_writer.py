@@ -1,0 +1,138 @@
+"""Lesson 11's writer gives the logits of the model, and leaves alone a model that is not what the lesson builds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minillm
+from lessons.l11_gpt import GPT, PARTS, Cache, GPTConfig
+from lessons.parts.l11_writer import can_write
+from minillm import nn
+from minillm.generation import Sampling, generate
+
+
+def make(dtype: object = minillm.float64, **shape: object) -> GPT:
+    """Return a GPT whose every number is drawn at random, biases and norms too."""
+    minillm.manual_seed(0)
+    settings = {"vocab_size": 11, "block_size": 12, "n_layer": 2, "n_head": 2, "n_embd": 8} | shape
+    model = GPT(GPTConfig(**settings)).to(dtype).eval()  # type: ignore[arg-type]
+    for p in model.parameters():
+        p.data.copy_(minillm.randn(*p.shape, dtype=dtype))
+    return model
+
+
+def both(model: GPT, pieces: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits after each piece, (pieces, B, V): of the writer, and of the model itself."""
+    cache, other = model.make_cache(len(pieces[0])), model.make_cache(len(pieces[0]))
+    steps = np.stack([cache.step(ids) for ids in pieces])
+    with minillm.no_grad():
+        whole = np.stack([model(minillm.tensor(ids), other).numpy()[:, -1] for ids in pieces])
+    for ours, theirs in zip(cache.layers, other.layers, strict=True):
+        assert len(ours) == len(theirs) == sum(ids.shape[1] for ids in pieces)
+    return steps, whole
+
+
+@given(
+    st.integers(1, 3), st.lists(st.integers(1, 6), min_size=1, max_size=5), st.booleans(), st.integers(1, 3), st.data()
+)
+def test_the_writer_gives_the_logits_of_the_model(
+    rows: int, lengths: list[int], bias: bool, n_layer: int, data: st.DataObject
+) -> None:
+    model = make(bias=bias, n_layer=n_layer, n_head=data.draw(st.sampled_from([1, 2, 4])), block_size=sum(lengths))
+    ids = np.random.default_rng(data.draw(st.integers(0, 9))).integers(0, 11, (rows, sum(lengths)))
+    steps, whole = both(model, np.split(ids, np.cumsum(lengths)[:-1], axis=1))
+    np.testing.assert_allclose(steps, whole, rtol=1e-9, atol=1e-9)
+
+
+def test_in_float32_it_is_as_near_as_the_model_itself() -> None:
+    ids = np.random.default_rng(1).integers(0, 50, (3, 32))
+    exact = make(vocab_size=50, block_size=32, n_embd=64, n_layer=4)
+    for table in (exact.tokens, exact.positions):
+        table.weight.data.add_(30.0)  # a large mean, which the norms take away
+    model = GPT(exact.config).eval()
+    model.load_state_dict(exact.state_dict())
+    wanted = both(exact, [ids])[1]
+    steps, whole = both(model, [ids])
+    assert np.abs(steps - wanted).max() <= 2 * np.abs(whole - wanted).max()
+
+
+def test_heads_of_their_own_and_other_norms_are_taken_as_they_are() -> None:
+    model = make()
+    model.head = nn.Linear(8, 11).double()
+    model.norm.eps = 0.5
+    model.blocks[0].norm1 = nn.LayerNorm(8, elementwise_affine=False)
+    model.blocks[1].norm2 = nn.LayerNorm(8, eps=0.1).double()
+    assert can_write(model, PARTS)
+    steps, whole = both(model, [np.array([[1, 2, 3]]), np.array([[4]])])
+    np.testing.assert_allclose(steps, whole, rtol=1e-9, atol=1e-9)
+
+
+class LoRA(nn.Module):
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__()
+        self.base, self.added = base, nn.Linear(base.in_features, base.out_features).double()
+
+    def forward(self, x: minillm.Tensor) -> minillm.Tensor:
+        return self.base(x) + self.added(x)
+
+
+class Negative(nn.Linear):
+    def forward(self, input: minillm.Tensor) -> minillm.Tensor:
+        return -super().forward(input)
+
+
+def with_lora(model: GPT) -> None:
+    model.blocks[1].mlp.up = LoRA(model.blocks[1].mlp.up)
+
+
+def with_a_subclass(model: GPT) -> None:
+    model.blocks[0].attention.projection.__class__ = Negative
+
+
+def with_a_hook(model: GPT) -> None:
+    model.blocks[1].register_forward_hook(lambda module, args, result: -result)
+
+
+def with_a_pre_hook(model: GPT) -> None:
+    model.norm.register_forward_pre_hook(lambda module, args: (args[0].flip(-1),))
+
+
+def with_a_forward_of_its_own(model: GPT) -> None:
+    model.head.forward = lambda x: -nn.Linear.forward(model.head, x)  # type: ignore[method-assign]
+
+
+def with_another_gelu(model: GPT) -> None:
+    model.blocks[0].mlp.gelu = nn.GELU()
+
+
+@pytest.mark.parametrize(
+    "change", [with_lora, with_a_subclass, with_a_hook, with_a_pre_hook, with_a_forward_of_its_own, with_another_gelu]
+)
+def test_a_model_that_was_changed_writes_what_it_computes(change: object) -> None:
+    model = make()
+    assert hasattr(model.make_cache(1), "step")
+    change(model)  # type: ignore[operator]
+    assert not hasattr(model.make_cache(1), "step")
+    texts = [
+        generate(model, [[1, 2, 3]], 9, Sampling(), generator=minillm.Generator().manual_seed(0), use_cache=use)
+        for use in (True, False)
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_a_model_in_16_bits_or_in_two_types_is_left_to_its_modules() -> None:
+    assert not hasattr(make(minillm.float16).make_cache(1), "step")
+    model = make()
+    model.norm.float()
+    assert not can_write(model, PARTS)
+
+
+def test_what_a_step_refuses() -> None:
+    cache = make(block_size=3).make_cache(2)
+    cache.step(np.array([[1, 2], [3, 4]]))
+    with pytest.raises(ValueError, match="positions do not fit"):
+        cache.step(np.array([[1, 2], [3, 4]]))
+    assert isinstance(cache, Cache) and cache.length == 2
