@@ -70,6 +70,32 @@ class Tensor(TensorMethods, Variable):
         t.output_nr = output_nr
         return t
 
+    @property
+    def grad(self) -> Any:
+        """The gradient after ``backward()``; ``None`` before.
+
+        Raises:
+            TypeError: when it is set to anything but a tensor or ``None``.
+            RuntimeError: when it is set to a tensor of another shape or element type, or on another device.
+        """
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
+            for what, found, wanted in (
+                ("shape", tuple(value.shape), tuple(self.shape)),
+                ("dtype", value.dtype, self.dtype),
+                ("device", value.device, self.device),
+            ):
+                if found != wanted:
+                    raise RuntimeError(f"grad: expected {what} {wanted}, that of the tensor, got {found}")
+            if value is self:
+                raise RuntimeError("grad: a tensor cannot be its own gradient; use detach().clone()")
+        self._grad = value
+
     # --- what it is ------------------------------------------------------------------------------------------------
     @property
     def shape(self) -> Size:
@@ -223,10 +249,10 @@ class Tensor(TensorMethods, Variable):
         made = type(self).__new__(type(self))
         memo[id(self)] = made
         made.__dict__.update(
-            {k: v for k, v in self.__dict__.items() if k not in ("array", "grad", "_version", "_hooks", "_grad_place")}
+            {k: v for k, v in self.__dict__.items() if k not in ("array", "_grad", "_version", "_hooks", "_grad_place")}
         )
         made.array, made._version = self.array.copy(), [0]
-        made.grad = None if self.grad is None else Tensor._wrap(self.grad.array.copy())
+        made._grad = None if self._grad is None else Tensor._wrap(self._grad.array.copy())
         return made
 
     def __reduce__(self) -> Any:
@@ -369,7 +395,7 @@ class Tensor(TensorMethods, Variable):
 
 
 class Size(tuple):
-    """A shape: a tuple that can also count its elements (PyTorch's ``torch.Size``)."""
+    """A shape: a tuple that can also count its elements (PyTorch's ``torch.Size``); parts and sums are shapes, too."""
 
     __slots__ = ()
 
@@ -379,6 +405,21 @@ class Size(tuple):
         for length in self:
             n *= length
         return n
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return Size(found) if isinstance(index, slice) else found
+
+    def __add__(self, other: Any) -> Size:
+        return Size(super().__add__(tuple(other))) if isinstance(other, tuple) else NotImplemented
+
+    def __radd__(self, other: Any) -> Size:
+        return Size(tuple(other) + tuple(self)) if isinstance(other, tuple) else NotImplemented
+
+    def __mul__(self, times: Any) -> Size:
+        return Size(super().__mul__(times))
+
+    __rmul__ = __mul__
 
     def __repr__(self) -> str:
         return f"minillm.Size({list(self)})"

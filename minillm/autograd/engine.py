@@ -164,17 +164,17 @@ def _checked(node: Context, edge: Any, i: int, dx: Any, dys: list, saved: tuple,
 
 
 def _accumulate(leaf: Variable, dy: Array, fresh: bool) -> None:
-    if leaf.grad is None:
+    if leaf._grad is None:
         place = leaf._grad_place
         if place is None:
             place = dy if fresh else dy.copy()
         elif place is not dy:
             place[...] = dy
-        leaf.grad = wrap(place)
+        leaf._grad = wrap(place)
     else:
-        if leaf.grad.array is not dy:  # see Context.total
-            leaf.grad.array += dy
-        leaf.grad._version[0] += 1
+        if leaf._grad.array is not dy:  # see Context.total
+            leaf._grad.array += dy
+        leaf._grad._version[0] += 1
 
 
 def _run_hooks(node: Context, dys: list[Any]) -> None:
@@ -225,7 +225,7 @@ class _Keep:
     def __call__(self, dy: Any) -> None:
         x = self._x()
         if x is not None:
-            x.grad = wrap(dy.array.copy() if x.grad is None else x.grad.array + dy.array)
+            x._grad = wrap(dy.array.copy() if x._grad is None else x._grad.array + dy.array)
 
 
 def retain_grad(x: Variable) -> None:

@@ -21,14 +21,14 @@ class Variable:
     Attributes:
         array: the numbers.
         requires_grad: whether a gradient with respect to it may be asked for.
-        grad: the accumulated gradient of a leaf, itself a tensor.
+        _grad: the accumulated gradient of a leaf, itself a tensor.
         grad_fn: the ``Context`` that made it, ``None`` for a leaf.
         output_nr: which output of ``grad_fn`` it is.
     """
 
     array: Array
     requires_grad: bool = False
-    grad: Any = None
+    _grad: Any = None
     grad_fn: Context | None = None
     output_nr: int = 0
     _version: list[int]  # one cell shared by a tensor and its views; in-place ops count it up
@@ -115,7 +115,7 @@ class Context:
         if not self.fills or self.edges[i] is None or self.edges[i][1] >= 0:
             return None
         leaf = self.edges[i][0]
-        return None if leaf.grad is not None or leaf._hooks else leaf._grad_place
+        return None if leaf._grad is not None or leaf._hooks else leaf._grad_place
 
     def total(self, i: int) -> Array | None:
         """Return the gradient that input i, a leaf, already has, if ``backward`` may add to it in place.
@@ -125,9 +125,9 @@ class Context:
         if not self.fills or self.edges[i] is None or self.edges[i][1] >= 0:
             return None
         leaf = self.edges[i][0]
-        if leaf.grad is None or leaf._hooks or leaf.grad.array.dtype != leaf.array.dtype:
+        if leaf._grad is None or leaf._hooks or leaf._grad.array.dtype != leaf.array.dtype:
             return None
-        return leaf.grad.array if leaf.grad.array.flags.c_contiguous else None
+        return leaf._grad.array if leaf._grad.array.flags.c_contiguous else None
 
     def so_far(self, i: int) -> Array | None:
         """Return the gradient that has come to input i, the result of another op, from elsewhere; ``None`` if none has.

@@ -158,3 +158,22 @@ def test_arange_takes_its_ends_by_name() -> None:
         assert ours.tolist() == theirs.tolist() and str(ours.dtype) == str(theirs.dtype).removeprefix("torch.")
     with pytest.raises(TypeError, match="arange: expected an end"):
         minillm.arange()
+
+
+# --- shapes
+@given(
+    st.lists(st.integers(0, 3), max_size=4), st.lists(st.integers(0, 3), max_size=3), st.slices(5), st.integers(-1, 3)
+)
+def test_parts_and_sums_of_shapes_are_shapes_as_in_pytorch(shape, more, part, times):
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle")
+    made = []
+    for size in (minillm.zeros(shape).shape, torch.zeros(shape).shape):
+        other = tuple(more)
+        made.append([size, size[part], size + other, other + size, size * times, times * size, size + size])
+        assert {type(s) for s in made[-1]} == {type(size)}
+        assert all(type(length) is int for length in size)
+        with pytest.raises(TypeError):
+            size + more  # a list
+        with pytest.raises(TypeError):
+            size * size
+    assert [(tuple(s), s.numel()) for s in made[0]] == [(tuple(s), s.numel()) for s in made[1]]

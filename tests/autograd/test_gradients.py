@@ -1,4 +1,4 @@
-"""An op may ask for the gradient that has come to its input from elsewhere, and return the sum."""
+"""Gradients that an op is given from elsewhere, to return the sum, and those that somebody sets."""
 
 from __future__ import annotations
 
@@ -72,3 +72,31 @@ def test_what_came_from_elsewhere_is_given_once_and_only_in_a_backward_pass():
     z.backward()
     assert seen == [[5.0, None], [5.0, None], [None, None]] and x.grad.item() == 7.0
     assert z.grad_fn.so_far(0) is None
+
+
+# --- gradients that somebody sets
+@pytest.mark.parametrize(
+    ("value", "error", "said"),
+    [
+        (1.0, TypeError, "expected a Tensor or None, got float"),
+        (np.zeros(2), TypeError, "got ndarray"),
+        (
+            minillm.zeros(3, dtype=minillm.float64),
+            RuntimeError,
+            r"expected shape \(2,\), that of the tensor, got \(3,\)",
+        ),
+        (minillm.zeros(2), RuntimeError, "expected dtype float64, that of the tensor, got float32"),
+    ],
+)
+def test_what_cannot_be_a_gradient_is_refused(value, error, said):
+    x = leaf(1.0, 2.0)
+    x.grad = before = minillm.ones(2, dtype=minillm.float64)
+    with pytest.raises(error, match=said):
+        x.grad = value
+    with pytest.raises(RuntimeError, match="its own gradient"):
+        x.grad = x
+    assert x.grad is before
+    (x * 3).sum().backward()
+    assert x.grad.tolist() == [4.0, 4.0]
+    x.grad = None
+    assert x.grad is None
