@@ -24,6 +24,7 @@ from minillm.training import (
     read_config,
     write_atomically,
 )
+from minillm.training.run_folder import PLACES, setting
 from minillm.training.signals import ending_signals
 
 TRAINING_ERRORS = (NonFiniteLoss, SaveError, MemoryError)
@@ -241,20 +242,22 @@ def do_finetune(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _look_for_texts(run: Path, config: dict[str, Any]) -> None:
-    table = config.get("table") or {}
-    for path in (config.get("text"), table.get("data"), table.get("validation")):
+def _look_for_texts(run: Path, config: dict[str, Any], places: dict[str, str]) -> None:
+    for name in PLACES:
+        path, option = places.get(name, setting(config, name)), name.rpartition(".")[2]
         if path is not None and not Path(path).exists():
-            where = "" if Path(path).is_absolute() else "; go on in the folder in which it was begun"
-            raise RunError(f"{run}: learns from {path}, which does not exist{where}")
+            where = "" if Path(path).is_absolute() else "go on in the folder in which it was begun, or "
+            raise RunError(f"{run}: learns from {path}, which does not exist; {where}say with --{option} where it lies")
 
 
 def do_resume(arguments: argparse.Namespace) -> int:
     """Go on with a run of any kind."""
     config, changes = read_config(arguments.run), training_settings(arguments)
+    places = {name: place for name in PLACES if (place := getattr(arguments, name.rpartition(".")[2])) is not None}
     title = None if arguments.quiet else "resumed"
-    if changes and config["kind"] == "demo":
-        raise ValueError(f"{arguments.run}: a demo goes on as it began; leave {', '.join(sorted(changes))} out")
+    if (changes or places) and config["kind"] == "demo":
+        given = ", ".join(sorted({**changes, **places}))
+        raise ValueError(f"{arguments.run}: a demo goes on as it began; leave {given} out")
     with run_in(arguments.run, going_on=True) as watched:
         if config["kind"] == "demo":
             demo.run(
@@ -273,13 +276,13 @@ def do_resume(arguments: argparse.Namespace) -> int:
         }.get(config["kind"])
         if resume is None:
             raise RunError(f"{arguments.run}: a run of unknown kind {config['kind']!r}")
-        _look_for_texts(arguments.run, config)
+        _look_for_texts(arguments.run, config, places)
         path = arguments.run / "config.json"
-        before = path.read_text(encoding="utf-8")
-        found = change_config(arguments.run, changes)
-        for name, (was, now) in found.items():
-            print(f"{name}: {was} before, {now} from now on")
+        before, found = path.read_text(encoding="utf-8"), {}
         try:
+            found = change_config(arguments.run, changes, places)
+            for name, (was, now) in found.items():
+                print(f"{name}: {was} before, {now} from now on")
             resume(arguments.run, title)
         except SaveError:
             raise  # once there is room, the run goes on as was asked

@@ -24,7 +24,10 @@ from minillm.training.checkpoints import write_atomically
 from minillm.training.config import TrainingConfig
 from minillm.training.run_lock import LOCK, RunError, RunLock
 
-__all__ = ["change_config", "create_run", "differences", "environment", "go_on", "read_config"]
+__all__ = ["PLACES", "change_config", "create_run", "differences", "environment", "go_on", "read_config", "setting"]
+
+PLACES = ("text", "table.data", "table.validation")
+"""Settings that say where a run's texts lie. A run may go on with them elsewhere: what counts is their sha256."""
 
 _OWN = (
     "config.json",
@@ -199,29 +202,53 @@ class _Config(dict):
         raise RunError(f"{self.path}: there is no {name!r} in it; it is not complete, or of another version")
 
 
-def change_config(folder: str | Path, changes: dict[str, Any]) -> dict[str, Any]:
-    """Change training settings in the config of a run, and note there that the user asked for it.
+def change_config(
+    folder: str | Path, changes: dict[str, Any], places: dict[str, str] | None = None
+) -> dict[str, tuple[Any, Any]]:
+    """Change settings in the config of a run, and note there that the user asked for it.
 
     Args:
-        changes: new values by name; others stay.
+        changes: new values of training settings by name; others stay.
+        places: where texts lie now that the run learns from, by names in ``PLACES``.
 
     Returns:
         What has changed: name, then old and new value.
 
     Raises:
         ConfigError: if they break a rule.
-        RunError: if there is no run in the folder, or somebody trains in it.
+        RunError: if there is no run in the folder, somebody trains in it, or it learns from no such text.
     """
     config = read_config(folder)
     RunLock(folder).refuse()
     training = config.get("training", {})
     now = TrainingConfig.from_dict({**training, **changes}).to_dict()
-    found = differences(training, {name: now[name] for name in changes})
-    if found:
+    trained = differences(training, {name: now[name] for name in changes})
+    if trained:
         config["training"] = {**training, **changes}
-        config["changed"] = sorted({*config.get("changed", []), *found})
+        config["changed"] = sorted({*config.get("changed", []), *trained})
+    moved = {}
+    for name, path in (places or {}).items():
+        was, (owner, _, key) = setting(config, name), name.rpartition(".")
+        if was is None:
+            raise RunError(
+                f"{folder}: did not begin with --{key}, so there is nothing that could have moved; leave it out"
+            )
+        if was != path:
+            moved[name] = was, path
+            (config[owner] if owner else config)[key] = path
+    if trained or moved:
         write_atomically(Path(folder) / "config.json", json.dumps(config, indent=1, ensure_ascii=False))
-    return found
+    return {**trained, **moved}
+
+
+def setting(config: dict[str, Any], name: str) -> Any:
+    """Return a setting by its dotted name; ``None`` if there is none.
+
+    >>> setting({"table": {"data": "a.csv"}}, "table.data"), setting({"table": None}, "table.data")
+    ('a.csv', None)
+    """
+    owner, _, key = name.rpartition(".")
+    return ((config.get(owner) or {}) if owner else config).get(key)
 
 
 def go_on(folder: str | Path, config: dict[str, Any]) -> dict[str, Any]:

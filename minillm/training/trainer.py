@@ -29,7 +29,7 @@ from minillm.training.config import TrainingConfig
 from minillm.training.early_stopping import EarlyStopping
 from minillm.training.parallel import Workers, default_workers
 from minillm.training.progress import Progress
-from minillm.training.run_folder import differences
+from minillm.training.run_folder import PLACES, differences
 from minillm.training.run_lock import RunError, RunLock
 from minillm.training.signals import Interrupted, StopSignals
 from minillm.training.tasks import Task
@@ -62,7 +62,7 @@ class Trainer:
         folder: where checkpoints, metrics and samples go; ``None`` keeps everything in memory.
         title: what the progress bar says; ``None`` shows no bar.
         about: what the run depends on beside ``config``, by name (model, tokenizer, corpus, ...): it is kept in every
-            checkpoint, and a run goes on only with the same. Settings listed in its "changed" are free.
+            checkpoint, and a run goes on only with the same. Settings listed in its "changed" are free, as are PLACES.
 
     Attributes:
         step: optimizer steps made.
@@ -378,7 +378,7 @@ class Trainer:
         checkpoints.clean()
         path, state = checkpoints.load_latest()
         found = differences(state.get("about", {}), self.about)
-        free = {"changed", *(f"training.{name}" for name in self.about.get("changed", ()))}
+        free = {"changed", *PLACES, *(f"training.{name}" for name in self.about.get("changed", ()))}
         wrong = "; ".join(f"{name} was {was!r}, is {now!r}" for name, (was, now) in found.items() if name not in free)
         if wrong:
             raise RunError(
