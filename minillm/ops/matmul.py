@@ -204,7 +204,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(minillm.ones(2), minillm.tensor([[1.0, 2.0]]), minillm.tensor([0.5]))
     tensor([3.5000])
     """
-    _check_types("linear", *(t for t in (input, weight, bias) if t is not None))
+    _check_types("linear", input, weight, *([] if bias is None else [bias]))
     x, w = input.array.shape, weight.array.shape
     if not x or len(w) not in (1, 2):
         raise RuntimeError(f"linear: expected input (..., in) and weight (out, in), got {x} and {w}")

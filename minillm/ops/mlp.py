@@ -78,9 +78,9 @@ def mlp(input: Tensor, weight1: Tensor, bias1: Tensor | None, weight2: Tensor, b
     Raises:
         RuntimeError: if lengths or dtypes do not fit.
     """
-    given = [t for t in (input, weight1, bias1, weight2, bias2) if t is not None]
-    sides = (input.array.shape[-1:], weight1, bias1), (weight1.array.shape[:1], weight2, bias2)
-    if not one_dtype(*given) or not all(_fits(*side) for side in sides):
+    given = [input, weight1, weight2, *(b for b in (bias1, bias2) if b is not None)]
+    fits = all(isinstance(t, Tensor) for t in given) and one_dtype(*given)
+    if not (fits and _fits(input.array.shape[-1:], weight1, bias1) and _fits(weight1.array.shape[:1], weight2, bias2)):
         return linear(gelu(linear(input, weight1, bias1), "tanh"), weight2, bias2)  # which say what is wrong
     return MLP.apply(input, weight1, bias1, weight2, bias2)
 

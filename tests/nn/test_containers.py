@@ -188,6 +188,9 @@ def test_layers_that_do_not_fit_are_refused_as_one_by_one(up, down, said):
     chain = nn.Sequential(nn.Linear(*up), nn.GELU("tanh"), nn.Linear(*down))
     with pytest.raises(RuntimeError, match=said):
         chain(minillm.ones(2, 3))
+    for what in (np.ones((2, 3)), [1.0, 2.0, 3.0], None):
+        with pytest.raises(TypeError, match="linear: expected Tensors, got " + type(what).__name__):
+            chain(what)
     with pytest.raises(RuntimeError, match="expected one dtype"):
         nn.Sequential(nn.Linear(3, 8), nn.GELU("tanh"), nn.Linear(8, 2).double())(minillm.ones(2, 3))
 
