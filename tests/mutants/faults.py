@@ -39,8 +39,8 @@ FAULTS = [
     Fault(
         "the second gradient of a leaf replaces the first",
         "minillm/autograd/engine.py",
-        "        leaf.grad.array += dy\n",
-        "        leaf.grad.array[...] = dy\n",
+        "        leaf._grad.array += dy\n",
+        "        leaf._grad.array[...] = dy\n",
         ENGINE,
     ),
     Fault(

@@ -12,6 +12,7 @@ import pytest
 import minillm
 import minillm.nn.functional as F
 from minillm import ops
+from minillm.ops.mlp import mlp
 
 
 class TensorNamespace:
@@ -59,6 +60,7 @@ TABLE: dict[str, tuple[Any, list[tuple[int, ...]], dict[str, Any], dict[str, Any
     "softmax_formula": (F.softmax, [Y], {"dim": 1}, {"axis": 1}),
     "log_softmax_formula": (F.log_softmax, [Y], {"dim": -1}, {"axis": -1}),
     "linear_formula": (F.linear, [Y, (5, 4), (5,)], {}, {}),
+    "mlp_formula": (mlp, [Y, (8, 4), (8,), (5, 8), (5,)], {}, {}),
     "layer_norm_formula": (lambda x, w, b: F.layer_norm(x, (4,), w, b), [Y, (4,), (4,)], {}, {}),
     "rms_norm_formula": (lambda x, w: F.rms_norm(x, (4,), w, eps=1e-5), [Y, (4,)], {}, {}),
     "attention_formula": (F.scaled_dot_product_attention, [(2, 3, 4), (2, 5, 4), (2, 5, 6)], {}, {"scale": 0.5}),
