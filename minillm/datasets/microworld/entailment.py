@@ -11,7 +11,9 @@ about who is taller it says nothing.
 
 from __future__ import annotations
 
-from .grammar import Beat, Options, Value, slot
+from collections.abc import Callable
+
+from .grammar import Beat, Value, settled, slot
 from .stories import Parts
 from .town import CONVERSE, DIMENSION, Town, Weights, evenly
 
@@ -25,14 +27,14 @@ CLAIMS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _sign(number: int) -> Options:
+def _sign(number: int) -> Callable[[Value], Value]:
     """Whether a claim says yes or no."""
-    return lambda claims: {str(claims).split(", ")[number].split()[0]: 1}
+    return lambda claims: str(claims).split(", ")[number].split()[0]
 
 
-def _word(number: int) -> Options:
+def _word(number: int) -> Callable[[Value, Value, Value], Value]:
     """What a claim is about: the thing or its kind."""
-    return lambda claims, kind, thing: {thing if str(claims).split(", ")[number].endswith("thing") else kind: 1}
+    return lambda claims, kind, thing: thing if str(claims).split(", ")[number].endswith("thing") else kind
 
 
 def kinds(town: Town) -> Parts:
@@ -44,10 +46,10 @@ def kinds(town: Town) -> Parts:
         slot("verb", evenly("buy", "sell", "find", "draw")),
         slot("kind", town.kinds),
         slot("thing", town.things, "kind"),
-        slot("sign1", _sign(0), "claims"),
-        slot("word1", _word(0), "claims", "kind", "thing"),
-        slot("sign2", _sign(1), "claims"),
-        slot("word2", _word(1), "claims", "kind", "thing"),
+        settled("sign1", _sign(0), "claims"),
+        settled("word1", _word(0), "claims", "kind", "thing"),
+        settled("sign2", _sign(1), "claims"),
+        settled("word2", _word(1), "claims", "kind", "thing"),
     ]
     beats = []
     for i in "12":
@@ -79,8 +81,8 @@ def comparisons(town: Town) -> Parts:
         slot("word1", evenly(*CONVERSE)),
         slot("order", _order, "label"),
         slot("word2", _second, "label", "word1"),
-        slot("who2", lambda order, who, other: {other if order == "swapped" else who: 1}, "order", "who1", "other1"),
-        slot("other2", lambda order, who, other: {who if order == "swapped" else other: 1}, "order", "who1", "other1"),
+        settled("who2", lambda order, who, other: other if order == "swapped" else who, "order", "who1", "other1"),
+        settled("other2", lambda order, who, other: who if order == "swapped" else other, "order", "who1", "other1"),
     ]
     beats = []
     for i in "12":

@@ -32,11 +32,15 @@ Form = Callable[..., str]
 
 
 class Slot(NamedTuple):
-    """One choice: the values it may take, with integer weights, given the values of its parents."""
+    """One choice: the values it may take, with integer weights, given the values of its parents.
+
+    Where ``settled``, the parents leave no choice: there is one value, and no entropy.
+    """
 
     name: str
     options: Options
     parents: tuple[str, ...]
+    settled: bool = False
 
 
 def slot(name: str, options: Options | Mapping[Value, int], *parents: str) -> Slot:
@@ -44,6 +48,11 @@ def slot(name: str, options: Options | Mapping[Value, int], *parents: str) -> Sl
     if callable(options):
         return Slot(name, options, parents)
     return Slot(name, lambda: options, parents)
+
+
+def settled(name: str, function: Callable[..., Value], *parents: str) -> Slot:
+    """Make a slot whose value is a function of its parents' values."""
+    return Slot(name, lambda *values: {function(*values): 1}, parents, True)
 
 
 class Beat(NamedTuple):
@@ -95,6 +104,7 @@ class Scene:
         self, name: str, slots: Sequence[Slot], beats: Sequence[Beat], forms: Mapping[str, Mapping[str, Form]]
     ) -> None:
         self.name, self.slots = name, tuple(slots)
+        self._numbers = {s.name: i for i, s in enumerate(self.slots)}
         self._tables: list[dict[tuple[Value, ...], Table]] = [{} for _ in self.slots]
         self._joints: dict[tuple[str, ...], dict[tuple[Value, ...], float]] = {}
         known: set[str] = set()
@@ -141,7 +151,7 @@ class Scene:
     def draw(self, rng: SplitMix64) -> Meaning:
         """Draw a meaning: every slot in its order."""
         meaning: Meaning = {}
-        for number, (name, _, parents) in enumerate(self.slots):
+        for number, (name, _, parents, _) in enumerate(self.slots):
             table = self.table(number, tuple([meaning[p] for p in parents]))
             # A slot that is settled by its parents costs no random number.
             meaning[name] = table.values[rng.pick(table.cumulative) if len(table.values) > 1 else 0]
@@ -150,7 +160,7 @@ class Scene:
     def log2_probability(self, meaning: Meaning) -> float:
         """Return log2 of the probability of a meaning; minus infinity where a slot has a value it cannot have."""
         total = 0.0
-        for number, (name, _, parents) in enumerate(self.slots):
+        for number, (name, _, parents, _) in enumerate(self.slots):
             p = self.table(number, tuple([meaning[q] for q in parents])).probabilities.get(meaning[name], 0.0)
             if p == 0.0:
                 return -math.inf
@@ -174,16 +184,23 @@ class Scene:
     def joint(self, names: Iterable[str]) -> dict[tuple[Value, ...], float]:
         """Return the probability of all values that some slots take together.
 
-        Slots are gone through in their order; of each only what is asked for, or what a later one depends on, is kept.
+        Slots are gone through from the ancestors of the first one asked for to the last one; of each only what is asked
+        for, or what a later one depends on, is kept.
         """
         wanted = tuple(dict.fromkeys(names))
         if wanted in self._joints:
             return self._joints[wanted]
-        needed = set(wanted)
-        for s in reversed(self.slots):  # and their ancestors
-            if s.name in needed:
-                needed.update(s.parents)
-        numbers = [i for i, s in enumerate(self.slots) if s.name in needed]
+        numbers: list[int] = []
+
+        def visit(name: str) -> None:
+            number = self._numbers[name]
+            for parent in self.slots[number].parents:
+                visit(parent)
+            if number not in numbers:
+                numbers.append(number)
+
+        for name in wanted:
+            visit(name)
         live: tuple[str, ...] = ()
         states: dict[tuple[Value, ...], float] = {(): 1.0}
         for place, number in enumerate(numbers):
@@ -194,7 +211,10 @@ class Scene:
             parents = [live.index(p) for p in s.parents]
             after: dict[tuple[Value, ...], float] = {}
             for state, p in states.items():
-                for value, q in self.table(number, tuple([state[i] for i in parents])).probabilities.items():
+                given = tuple([state[i] for i in parents])
+                # The table of a settled slot would have a row for each value of its parents.
+                shares = s.options(*given) if s.settled else self.table(number, given).probabilities
+                for value, q in shares.items():
                     full = (*state, value)
                     key = tuple([full[i] for i in keep])
                     after[key] = after.get(key, 0.0) + p * q
@@ -207,6 +227,8 @@ class Scene:
         """Return the entropy of the scene's texts in bits, by the chain rule over its slots."""
         terms = []
         for number, s in enumerate(self.slots):
+            if s.settled:
+                continue
             for parents, p in self.joint(s.parents).items():
                 shares = self.table(number, parents).probabilities.values()
                 terms.append(-p * math.fsum(q * math.log2(q) for q in shares))

@@ -87,7 +87,7 @@ class Parser:
         if number == len(self.scene.slots):
             yield dict(meaning)
             return
-        name, _, parents = self.scene.slots[number]
+        name, _, parents, _ = self.scene.slots[number]
         for value in self.scene.table(number, tuple([meaning[p] for p in parents])).probabilities:
             if bound.get(name, value) == value:
                 yield from self._complete(number + 1, {**meaning, name: value}, bound)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .grammar import Beat, Value, slot
+from .grammar import Beat, Value, settled, slot
 from .stories import Parts
-from .town import VERBS, Town, Weights, evenly, ranked
+from .town import VERBS, Town, evenly, ranked
 
 ANSWER = Beat(
     {"en": "Answer:", "zh": "回答：", "de": "Antwort:", "es": "Respuesta:", "fr": "Réponse :", "sw": "Jibu:"},
@@ -25,9 +25,9 @@ def _fact(i: int) -> Beat:
     )
 
 
-def _copy(asked: Value, first: Value, second: Value) -> Weights:
+def _copy(asked: Value, first: Value, second: Value) -> Value:
     """A slot of the question: what the same slot of the fact asked about holds."""
-    return {first if asked == 1 else second: 1}
+    return first if asked == 1 else second
 
 
 def question(town: Town) -> Parts:
@@ -47,7 +47,7 @@ def question(town: Town) -> Parts:
         slot("place2", town.places, "place1"),
         slot("asked", evenly(1, 2)),
         slot("question", evenly(*QUESTIONS)),
-        *(slot(name, _copy, "asked", f"{name}1", f"{name}2") for name in ("who", "verb", "thing", "n", "place")),
+        *(settled(name, _copy, "asked", f"{name}1", f"{name}2") for name in ("who", "verb", "thing", "n", "place")),
     ]
 
     def ask(kind: str, patterns: dict[str, str]) -> Beat:
@@ -121,9 +121,9 @@ def choose(town: Town) -> Parts:
         slot("kind2", town.kinds, "kind1"),
         slot("kind3", town.kinds, "kind1", "kind2"),
         *(slot(f"thing{i}", town.things, f"kind{i}") for i in (1, 2, 3)),
-        slot(
+        settled(
             "chosen",
-            lambda ordinal, *things: {things[("first", "second", "last").index(ordinal)]: 1},
+            lambda ordinal, *things: things[("first", "second", "last").index(ordinal)],
             *("ordinal", "thing1", "thing2", "thing3"),
         ),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .grammar import Beat, slot
+from .grammar import Beat, settled, slot
 from .stories import SKY, Parts, if_yes
 from .town import Town, chance, days, evenly, parts, weather
 
@@ -119,7 +119,7 @@ def sums(town: Town) -> Parts:
         slot("lost", chance(0.5, "yes", "no")),
         slot("ref1", lambda lost: if_yes(lost, town.reference), "lost"),
         slot("place", lambda lost: if_yes(lost, town.places()), "lost"),
-        slot("total", lambda n, m, lost: {total(n, m, lost): 1}, "n", "m", "lost"),
+        settled("total", total, "n", "m", "lost"),
     ]
     beats = [
         Beat(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.datasets.microworld.grammar import Beat, Meaning, Scene, Slot, slot
+from minillm.datasets.microworld.grammar import Beat, Meaning, Scene, Slot, settled, slot
 from minillm.datasets.microworld.parsing import Parser
 from minillm.datasets.microworld.splitmix import SplitMix64
 
@@ -18,11 +18,15 @@ FORMS = {"en": {"word": lambda value: "abcd"[value] * (value + 1), "two": lambda
 
 @st.composite
 def scenes(draw: st.DrawFn) -> Scene:
-    """Up to four slots of up to three values, each with weights that depend on some slots before it."""
+    """Up to four slots of up to three values, with weights that depend on slots before them, or settled by them."""
     slots: list[Slot] = []
     for i in range(draw(st.integers(1, 4))):
         parents = draw(st.lists(st.sampled_from([s.name for s in slots]), unique=True)) if slots else []
         size = draw(st.integers(1, 3))
+        if draw(st.booleans()):
+            given = {values: draw(st.integers(0, 2)) for values in product(range(3), repeat=len(parents))}
+            slots.append(settled(f"s{i}", lambda *values, given=given: given[values], *parents))
+            continue
         tables = {
             values: {v: draw(st.integers(0, 5)) for v in range(size)} | {0: 1}
             for values in product(range(3), repeat=len(parents))
@@ -38,7 +42,7 @@ def scenes(draw: st.DrawFn) -> Scene:
 def enumerated(scene: Scene) -> list[tuple[Meaning, float]]:
     """Every meaning with its probability, by brute force."""
     found: list[tuple[Meaning, float]] = [({}, 1.0)]
-    for name, options, parents in scene.slots:
+    for name, options, parents, _ in scene.slots:
         longer = []
         for meaning, p in found:
             weights = options(*(meaning[q] for q in parents))
