@@ -115,7 +115,11 @@ class Context:
         if not self.fills or self.edges[i] is None or self.edges[i][1] >= 0:
             return None
         leaf = self.edges[i][0]
-        return None if leaf._grad is not None or leaf._hooks else leaf._grad_place
+        if leaf._grad is not None or leaf._hooks or leaf._grad_place is None:
+            return None
+        # Trap: an input that is there twice gets two gradients, and they cannot both be written to one place.
+        twice = sum(edge is not None and edge[0] is leaf for edge in self.edges) > 1
+        return None if twice else leaf._grad_place
 
     def total(self, i: int) -> Array | None:
         """Return the gradient that input i, a leaf, already has, if ``backward`` may add to it in place.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import minillm
 from minillm import nn
+from minillm.training.blocks import Blocks
 from tests.nn.twins import array, compare, torch, twins
 
 LISTS = [nn.ModuleList, lambda modules=(): nn.Sequential(*modules)]
@@ -142,6 +143,22 @@ def test_two_layers_with_gelu_between_them_are_one_op(shape, bias):
     assert minillm.equal(pair[0](x), pair[0][2](pair[0][1](pair[0][0](x))))
     longer = nn.Sequential(nn.Linear(3, 3).double(), *pair[0], nn.Tanh())
     assert ops_behind(longer(x)) == ["TanhBackward", "MLPBackward"]
+
+
+def test_one_layer_in_both_places_gets_the_gradients_of_both():
+    """Also where gradients of weights are written straight to where they lie together, as the trainer has it."""
+    grads = []
+    for one_op in (True, False):
+        minillm.manual_seed(0)
+        layer, gelu = nn.Linear(5, 5), nn.GELU("tanh")
+        chain = nn.Sequential(layer, gelu, layer)
+        Blocks.of(chain)
+        x = minillm.randn(4, 5)
+        y = chain(x) if one_op else layer(gelu(layer(x)))
+        y.square().sum().backward()
+        grads.append([layer.weight.grad.numpy().copy(), layer.bias.grad.numpy().copy()])
+    for a, b in zip(*grads, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 class Half(nn.Linear):
