@@ -25,13 +25,21 @@ from minillm.ops.activation import GELU_CUBIC, GELU_TANH
 class Writer:
     """A GPT that is ready to write, at the cost of a second copy of its weights.
 
+    The copy is made anew when an optimizer, or anybody, has changed them. A change through ``.data`` goes unnoticed, as
+    always.
+
     Args:
         model: a ``lessons.l11_gpt.GPT`` whose parts are what the lesson builds; see ``can_write``.
         layers: the cache of each of its blocks.
     """
 
     def __init__(self, model: Any, layers: Sequence[nn.KVCache]) -> None:
-        self.layers, config = layers, model.config
+        self.model, self.layers = model, layers
+        self.parameters, self.versions = list(model.parameters()), [-1]
+
+    def _multiply(self) -> None:
+        """Do beforehand what can be done."""
+        model, config = self.model, self.model.config
         self.shape = config.n_head, config.n_embd // config.n_head  # H, D
         self.tokens, self.positions = (_centred(table.weight.array) for table in (model.tokens, model.positions))
         self.blocks = []
@@ -49,6 +57,10 @@ class Writer:
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Add new tokens to each row, ids (B, T), and return the logits of the next one, (B, V)."""
+        versions = [p._version[0] for p in self.parameters]
+        if versions != self.versions:  # the first time, and where somebody trains between two tokens
+            self.versions = versions
+            self._multiply()
         (B, T), past, (H, D) = ids.shape, len(self.layers[0]), self.shape
         x = (self.tokens[ids] + self.positions[past : past + T]).reshape(B * T, H * D)  # (B T, C)
         later = np.triu(np.full((T, past + T), -np.inf, dtype=x.dtype), past + 1) if T > 1 else None

@@ -70,6 +70,27 @@ def test_heads_of_their_own_and_other_norms_are_taken_as_they_are() -> None:
     np.testing.assert_allclose(steps, whole, rtol=1e-9, atol=1e-9)
 
 
+def test_weights_that_change_between_two_tokens_are_seen() -> None:
+    """By an optimizer, in place, from a file; the keys and values of the past stay what they were."""
+    model, other = make(), make()
+    cache, theirs = model.make_cache(1), model.make_cache(1)
+    optimizer = minillm.optim.AdamW(model.parameters(), lr=0.1)
+    for i in range(4):
+        ids = np.array([[i, i + 1]])
+        found = cache.step(ids)
+        with minillm.no_grad():
+            wanted = model(minillm.tensor(ids), theirs).numpy()[:, -1]
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+        if i == 0:
+            model(minillm.tensor(ids)).sum().backward()
+            optimizer.step()
+        elif i == 1:
+            model.load_state_dict(other.state_dict())
+        else:
+            with minillm.no_grad():
+                model.blocks[0].mlp.up.weight.mul_(2.0)
+
+
 class LoRA(nn.Module):
     def __init__(self, base: nn.Linear) -> None:
         super().__init__()
