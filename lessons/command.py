@@ -256,7 +256,7 @@ def do_resume(arguments: argparse.Namespace) -> int:
     places = {name: place for name in PLACES if (place := getattr(arguments, name.rpartition(".")[2])) is not None}
     title = None if arguments.quiet else "resumed"
     if (changes or places) and config["kind"] == "demo":
-        given = ", ".join(sorted({**changes, **places}))
+        given = ", ".join(sorted({name.rpartition(".")[2] for name in (*changes, *places)}))
         raise ValueError(f"{arguments.run}: a demo goes on as it began; leave {given} out")
     with run_in(arguments.run, going_on=True) as watched:
         if config["kind"] == "demo":

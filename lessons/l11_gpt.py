@@ -280,7 +280,7 @@ class Cache:
             nn.KVCache(batch_size, c.n_head, c.block_size, c.n_embd // c.n_head, dtype=w.dtype, device=w.device)
             for _ in range(c.n_layer)
         ]
-        if can_write(model, PARTS):  # generate() takes it, if it is there: the same for one token a row, only faster
+        if can_write(model, WHOLE, BLOCK):  # generate() takes it, if it is there: the same for few tokens, only faster
             self.step = Writer(model, self.layers).step
 
     @property
@@ -299,18 +299,12 @@ class Cache:
             layer.reorder(rows)
 
 
-PARTS = {
-    GPT,
-    Block,
-    CausalSelfAttention,
-    MLP,
-    nn.ModuleList,
-    nn.Embedding,
-    nn.Linear,
-    nn.LayerNorm,
-    nn.GELU,
-    nn.Dropout,
-}
+# The parts of a GPT as it is built above, and of each block: name and class.
+WHOLE = [("", GPT), ("tokens", nn.Embedding), ("positions", nn.Embedding), ("dropout", nn.Dropout)]
+WHOLE += [("blocks", nn.ModuleList), ("norm", nn.LayerNorm), ("head", nn.Linear)]
+BLOCK = [("", Block), ("norm1", nn.LayerNorm), ("attention", CausalSelfAttention), ("attention.qkv", nn.Linear)]
+BLOCK += [("attention.projection", nn.Linear), ("norm2", nn.LayerNorm), ("mlp", MLP), ("mlp.up", nn.Linear)]
+BLOCK += [("mlp.gelu", nn.GELU), ("mlp.down", nn.Linear), ("dropout", nn.Dropout)]
 
 # %% [markdown]
 r"""

@@ -313,7 +313,7 @@ def resume(folder: str | Path, title: str | None = "pretraining") -> Pretrained:
     if corpus.card.sha256 != config["corpus_sha256"]:
         raise RunError(
             f"{folder}: the text has changed since the run began (sha256 {corpus.card.sha256[:12]}..., expected "
-            f"{config['corpus_sha256'][:12]}...); start a new run"
+            f"{config['corpus_sha256'][:12]}...); say with --text where it lies now, or start a new run"
         )
     return pretrain(
         folder,

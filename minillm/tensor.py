@@ -96,6 +96,10 @@ class Tensor(TensorMethods, Variable):
                 raise RuntimeError("grad: a tensor cannot be its own gradient; use detach().clone()")
         self._grad = value
 
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
     # --- what it is ------------------------------------------------------------------------------------------------
     @property
     def shape(self) -> Size:
@@ -415,11 +419,6 @@ class Size(tuple):
 
     def __radd__(self, other: Any) -> Size:
         return Size(tuple(other) + tuple(self)) if isinstance(other, tuple) else NotImplemented
-
-    def __mul__(self, times: Any) -> Size:
-        return Size(super().__mul__(times))
-
-    __rmul__ = __mul__
 
     def __repr__(self) -> str:
         return f"minillm.Size({list(self)})"

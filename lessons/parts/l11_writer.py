@@ -1,6 +1,6 @@
-"""Writing with the GPT of lesson 11, one token a row at a time, on plain arrays and with as few operations as possible.
+"""Writing with the GPT of lesson 11 on plain arrays, with as few operations as possible.
 
-With one position a row the arrays are so small that calling NumPy takes longer than the arithmetic, and making tensors
+With one new token a row the arrays are so small that calling NumPy takes longer than the arithmetic, and making tensors
 longer still. So this is the model's forward pass once more, in evaluation mode, on the CPU, where all that does not
 depend on the text was multiplied beforehand. Three things can be moved into the weights:
 
@@ -25,8 +25,8 @@ from minillm.ops.activation import GELU_CUBIC, GELU_TANH
 class Writer:
     """A GPT that is ready to write, at the cost of a second copy of its weights.
 
-    The copy is made anew when an optimizer, or anybody, has changed them. A change through ``.data`` goes unnoticed, as
-    always.
+    The copy is made anew when a weight was changed, by an optimizer, by ``load_state_dict`` or in place under
+    ``no_grad``. A change through ``.data`` goes unnoticed, and so does a part that is replaced between two tokens.
 
     Args:
         model: a ``lessons.l11_gpt.GPT`` whose parts are what the lesson builds; see ``can_write``.
@@ -92,20 +92,29 @@ def _norm(x: np.ndarray, eps: float) -> np.ndarray:
     return x / np.sqrt(np.vecdot(x, x) + eps)[:, None]
 
 
-def can_write(model: Any, parts: set[type]) -> bool:
-    """Tell whether a model on the CPU is made of these parts alone, and nobody wants to see what they give.
+def can_write(model: Any, whole: Parts, block: Parts) -> bool:
+    """Tell whether a model on the CPU is what the lesson builds, and nobody wants to see what its parts give.
 
-    Another class (as of LoRA), a hook or a forward of its own may compute something else.
+    A part more, another class (as of LoRA), a hook or a forward of its own may compute something else.
+
+    Args:
+        model: any module.
+        whole, block: the parts of a GPT and of its blocks, in their order: name and class.
     """
-    modules, kinds = list(model.modules()), {(p.device.type, p.dtype) for p in model.parameters()}
+    modules = list(model.named_modules())
+    inside = [(f"blocks.{i}.{name}".rstrip("."), cls) for i in range(model.config.n_layer) for name, cls in block]
+    at = next(i for i, (name, _) in enumerate(whole) if name == "blocks") + 1
+    kinds = {(p.device.type, p.dtype) for p in model.parameters()}
     return (
-        {type(m) for m in modules} <= parts
-        and not any(m._forward_hooks or m._forward_pre_hooks or "forward" in m.__dict__ for m in modules)
+        [(name, type(m)) for name, m in modules] == [*whole[:at], *inside, *whole[at:]]
+        and not any(m._forward_hooks or m._forward_pre_hooks for _, m in modules)
+        and not any({"forward", "features"} & m.__dict__.keys() for _, m in modules)
         and kinds in ({("cpu", np.dtype(np.float32))}, {("cpu", np.dtype(np.float64))})
         and all(block.mlp.gelu.approximate == "tanh" for block in model.blocks)
     )
 
 
+Parts = Sequence[tuple[str, type]]
 Weights = tuple[np.ndarray, np.ndarray]
 
 

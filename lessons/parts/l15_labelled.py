@@ -33,7 +33,7 @@ def check_corpus(folder: str | Path, corpus: datasets.LabelledCorpus, config: di
     if corpus.card.sha256 != config["corpus_sha256"]:
         raise RunError(
             f"{folder}: the texts have changed since the run began (sha256 {corpus.card.sha256[:12]}..., expected "
-            f"{config['corpus_sha256'][:12]}...); start a new run"
+            f"{config['corpus_sha256'][:12]}...); say with --data where it lies now, or start a new run"
         )
 
 

@@ -121,10 +121,14 @@ class Sequential(_Listed):
         return x
 
 
+_FORWARDS = Linear.forward, GELU.forward
+
+
 def _is_mlp(modules: list[Module]) -> bool:
     """Tell whether modules are Linear, GELU (with tanh) and Linear, and nobody wants to see what each of them makes."""
     return (
         [type(m) for m in modules] == [Linear, GELU, Linear]
+        and (Linear.forward, GELU.forward) == _FORWARDS  # nobody has put another one there
         and modules[1].approximate == "tanh"
         and not any(m._forward_hooks or m._forward_pre_hooks or "forward" in m.__dict__ for m in modules)
     )

@@ -313,7 +313,7 @@ class Module:
             wanted = dtype if is_floating(t.dtype) else None
             t.array = t.detach().to(device=device, dtype=wanted).array
             if t.grad is not None:
-                t.grad = t.grad.to(device=device, dtype=wanted)
+                t._grad = t.grad.to(device=device, dtype=wanted)
         return self
 
     def cpu(self) -> Any:

@@ -122,9 +122,14 @@ def _spare(folder: Path, config: dict[str, Any]) -> None:
     for path in [Path(name).resolve() for name in read if name]:
         if path == folder.resolve() or any(path.is_relative_to(lost.resolve()) for lost in gone):
             raise RunError(f"{folder}: the new run reads {path}, which would be removed; give another --out")
-    if config.get("text") and folder.resolve().is_relative_to(text := Path(config["text"]).resolve()):
-        # Otherwise the text would be another one as soon as there are samples, and the run could not go on.
+    if _lies_in(folder, config.get("text")):
+        text = Path(config["text"]).resolve()
         raise RunError(f"{folder}: lies in {text}, so its samples would be read as text; give an --out elsewhere")
+
+
+def _lies_in(folder: Path, text: str | None) -> bool:
+    """Tell whether a run lies among its texts: as soon as there were samples they would be others."""
+    return text is not None and folder.resolve().is_relative_to(Path(text).resolve())
 
 
 def _names(path: Path) -> Any:
@@ -233,6 +238,8 @@ def change_config(
             raise RunError(
                 f"{folder}: did not begin with --{key}, so there is nothing that could have moved; leave it out"
             )
+        if name == "text" and _lies_in(Path(folder), path):
+            raise RunError(f"{folder}: lies in {path}, so its samples would be read as text; move one of them")
         if was != path:
             moved[name] = was, path
             (config[owner] if owner else config)[key] = path

@@ -100,3 +100,6 @@ def test_what_cannot_be_a_gradient_is_refused(value, error, said):
     assert x.grad.tolist() == [4.0, 4.0]
     x.grad = None
     assert x.grad is None
+    (x * 3).sum().backward()
+    del x.grad
+    assert x.grad is None

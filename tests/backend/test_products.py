@@ -136,6 +136,14 @@ def test_an_mlp_is_the_same_whatever_is_offered(offered: str, frozen: str) -> No
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+def test_an_mlp_that_is_nothing_inside_launches_nothing() -> None:
+    with on_host(kernels=True):
+        chain = minillm.nn.Sequential(minillm.nn.Linear(4, 0), minillm.nn.GELU("tanh"), minillm.nn.Linear(0, 3))
+        y = chain.to("cuda")(minillm.ones(2, 4, device="cuda"))
+        y.sum().backward()
+        assert (y.detach().array._array == chain[2].bias.detach().array._array).all()
+
+
 @pytest.mark.parametrize(("low", "tolerance"), [(None, 1e-5), (ml_dtypes.bfloat16, 3e-2), (np.float16, 5e-3)])
 def test_kernels_and_products_together(low: Any, tolerance: float) -> None:
     """All that a card would be given: the CUDA sources run on the CPU, products on the cuBLASLt in main memory."""

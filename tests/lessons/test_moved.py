@@ -85,6 +85,15 @@ def test_another_text_is_refused_and_forgotten(home: Path, tmp_path: Path, capsy
     assert main(["resume", str(run), "--quiet"]) == 0
 
 
+def test_texts_around_the_run_are_refused(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    shutil.copytree(home / "run", tmp_path / "texts/run")
+    kept = config_of(tmp_path / "texts/run")
+    assert main(["resume", str(tmp_path / "texts/run"), "--quiet", "--text", str(tmp_path / "texts")]) == 2
+    said = capsys.readouterr()
+    assert "so its samples would be read as text; move one of them" in said.err and not said.out
+    assert config_of(tmp_path / "texts/run") == kept
+
+
 @pytest.mark.parametrize(
     ("name", "option"),
     [("run", "--data"), ("run", "--validation"), ("classifier", "--text"), ("writer", "--validation")],

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minillm
-from lessons.l11_gpt import GPT, PARTS, Cache, GPTConfig
+from lessons.l11_gpt import BLOCK, GPT, WHOLE, Cache, GPTConfig
 from lessons.parts.l11_writer import can_write
 from minillm import nn
 from minillm.generation import Sampling, generate
@@ -65,7 +65,7 @@ def test_heads_of_their_own_and_other_norms_are_taken_as_they_are() -> None:
     model.norm.eps = 0.5
     model.blocks[0].norm1 = nn.LayerNorm(8, elementwise_affine=False)
     model.blocks[1].norm2 = nn.LayerNorm(8, eps=0.1).double()
-    assert can_write(model, PARTS)
+    assert can_write(model, WHOLE, BLOCK)
     steps, whole = both(model, [np.array([[1, 2, 3]]), np.array([[4]])])
     np.testing.assert_allclose(steps, whole, rtol=1e-9, atol=1e-9)
 
@@ -129,9 +129,40 @@ def with_another_gelu(model: GPT) -> None:
     model.blocks[0].mlp.gelu = nn.GELU()
 
 
-@pytest.mark.parametrize(
-    "change", [with_lora, with_a_subclass, with_a_hook, with_a_pre_hook, with_a_forward_of_its_own, with_another_gelu]
-)
+def with_features_of_its_own(model: GPT) -> None:
+    usual = model.features
+    model.features = lambda ids, cache=None: -usual(ids, cache)  # type: ignore[method-assign]
+
+
+def with_a_part_more(model: GPT) -> None:
+    model.blocks[0].mlp.append(nn.LayerNorm(8).double())
+
+
+def with_a_part_before(model: GPT) -> None:
+    model.blocks[0].mlp.insert(0, nn.LayerNorm(8).double())
+
+
+def with_norms_for_dropout(model: GPT) -> None:
+    model.dropout = model.blocks[1].dropout = nn.LayerNorm(8).double()
+
+
+def with_one_layer_for_an_mlp(model: GPT) -> None:
+    model.blocks[1].mlp = nn.Linear(8, 8).double()
+
+
+def with_a_layer_for_a_norm(model: GPT) -> None:
+    model.blocks[0].norm1 = nn.Dropout(0.0)
+    model.norm = nn.Linear(8, 8).double()
+
+
+def with_one_block_twice(model: GPT) -> None:
+    model.blocks[1] = model.blocks[0]
+
+
+CHANGES = [change for name, change in list(globals().items()) if name.startswith("with_")]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_model_that_was_changed_writes_what_it_computes(change: object) -> None:
     model = make()
     assert hasattr(model.make_cache(1), "step")
@@ -148,7 +179,7 @@ def test_a_model_in_16_bits_or_in_two_types_is_left_to_its_modules() -> None:
     assert not hasattr(make(minillm.float16).make_cache(1), "step")
     model = make()
     model.norm.float()
-    assert not can_write(model, PARTS)
+    assert not can_write(model, WHOLE, BLOCK)
 
 
 def test_what_a_step_refuses() -> None:

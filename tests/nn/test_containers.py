@@ -197,6 +197,14 @@ def test_what_is_put_between_the_layers_is_not_passed_over(where, change):
     assert bool(called) == (change != "class")
 
 
+@pytest.mark.parametrize("cls", [nn.Linear, nn.GELU])
+def test_another_forward_of_a_whole_class_is_not_passed_over(cls, monkeypatch):
+    usual, called = cls.forward, []
+    monkeypatch.setattr(cls, "forward", lambda self, x: called.append(1) or usual(self, x))
+    nn.Sequential(nn.Linear(3, 8), nn.GELU("tanh"), nn.Linear(8, 2))(minillm.ones(4, 3))
+    assert len(called) == (2 if cls is nn.Linear else 1)
+
+
 @pytest.mark.parametrize(
     ("up", "down", "said"),
     [((3, 8), (7, 2), "last dim 8, weight expects 7"), ((4, 8), (8, 2), "last dim 3, weight expects 4")],

@@ -161,15 +161,13 @@ def test_arange_takes_its_ends_by_name() -> None:
 
 
 # --- shapes
-@given(
-    st.lists(st.integers(0, 3), max_size=4), st.lists(st.integers(0, 3), max_size=3), st.slices(5), st.integers(-1, 3)
-)
-def test_parts_and_sums_of_shapes_are_shapes_as_in_pytorch(shape, more, part, times):
+@given(st.lists(st.integers(0, 3), max_size=4), st.lists(st.integers(0, 3), max_size=3), st.slices(5))
+def test_parts_and_sums_of_shapes_are_shapes_as_in_pytorch(shape, more, part):
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle")
     made = []
     for size in (minillm.zeros(shape).shape, torch.zeros(shape).shape):
         other = tuple(more)
-        made.append([size, size[part], size + other, other + size, size * times, times * size, size + size])
+        made.append([size, size[part], size + other, other + size, size + size])
         assert {type(s) for s in made[-1]} == {type(size)}
         assert all(type(length) is int for length in size)
         with pytest.raises(TypeError):
@@ -177,3 +175,10 @@ def test_parts_and_sums_of_shapes_are_shapes_as_in_pytorch(shape, more, part, ti
         with pytest.raises(TypeError):
             size * size
     assert [(tuple(s), s.numel()) for s in made[0]] == [(tuple(s), s.numel()) for s in made[1]]
+
+
+def test_a_shape_times_an_array_is_what_numpy_makes_of_a_tuple():
+    size = minillm.zeros(2, 3).shape
+    for factor in (np.array([1, 2]), np.ones(2), np.array(2)):
+        np.testing.assert_array_equal(size * factor, np.array([2, 3]) * factor)
+    assert size * 2 == 2 * size == np.int64(2) * size == (2, 3, 2, 3)
