@@ -221,7 +221,8 @@ def change_config(
 
     Raises:
         ConfigError: if they break a rule.
-        RunError: if there is no run in the folder, somebody trains in it, or it learns from no such text.
+        RunError: if there is no run in the folder, somebody trains in it, it learns from no such text, or it
+            lies among the new ones.
     """
     config = read_config(folder)
     RunLock(folder).refuse()
