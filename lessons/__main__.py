@@ -100,7 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("run", metavar="RUN", type=_path, help="folder of the run")
     resume.add_argument("--quiet", action="store_true", help="no progress bar")
     resume.add_argument("--minutes", type=float, help="another time budget for the whole run")
-    for name, what in (("text", "the text"), ("data", "the table"), ("validation", "the table to validate on")):
+    for name, what in (
+        ("text", "the text"),
+        ("data", "the table"),
+        ("validation", "the table to validate on"),
+        ("pretrained", "the run that it was fine-tuned from"),
+    ):
         resume.add_argument(f"--{name}", metavar="PATH", type=_given, help=f"where {what} lies now, if it was moved")
     _training_options(resume)
 

@@ -242,12 +242,18 @@ def do_finetune(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def missing(path: str) -> str:
+    """Say of what a run was made with that it is not there."""
+    return f"{path}, which does not exist" + ("" if Path(path).is_absolute() else f" in {Path.cwd()}")
+
+
 def _look_for_texts(run: Path, config: dict[str, Any], places: dict[str, str]) -> None:
     for name in PLACES:
-        path, option = places.get(name, setting(config, name)), name.rpartition(".")[2]
-        if path is not None and not Path(path).exists():
-            where = "" if Path(path).is_absolute() else "go on in the folder in which it was begun, or "
-            raise RunError(f"{run}: learns from {path}, which does not exist; {where}say with --{option} where it lies")
+        option, path = name.rpartition(".")[2], setting(config, name)
+        if name in places and not Path(places[name]).exists():
+            raise ValueError(f"--{option}: {places[name]} does not exist")
+        if name not in places and path is not None and not Path(path).exists():
+            raise RunError(f"{run}: learns from {missing(path)}; say with --{option} where it lies")
 
 
 def do_resume(arguments: argparse.Namespace) -> int:

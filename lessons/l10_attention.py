@@ -194,9 +194,8 @@ class OneLayer(nn.Module):
         if self.positions is not None:
             x = x + self.positions(minillm.arange(ids.shape[1]))  # (B, T, C)
         B, T, C = x.shape
-        q, k, v = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head).unbind(2)  # (B, T, H, D)
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H, T, D)
-        return q, k, v
+        qkv = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head)
+        return tuple(qkv.permute(2, 0, 3, 1, 4))  # each (B, H, T, D)
 
     def forward(self, ids: minillm.Tensor) -> minillm.Tensor:
         """Return the scores of the next token at every position."""

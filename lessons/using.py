@@ -12,7 +12,7 @@ import numpy as np
 
 import minillm
 from lessons import l12_pretraining, l15_classification, l16_label_to_words
-from lessons.command import one_line, report_labels, report_language, said_of_columns, table_of
+from lessons.command import missing, one_line, report_labels, report_language, said_of_columns, table_of
 from lessons.parts.l15_label_curves import subset
 from minillm import datasets
 from minillm.backend import get_backend
@@ -114,6 +114,8 @@ def do_evaluate(arguments: argparse.Namespace) -> int:
     if labels:
         _evaluate_labels(arguments, config)
         return 0
+    if arguments.text is None:
+        _refuse_missing(arguments.run, config.get("text"), "a text to judge it on with --text")
     gpt, tokenizer, config = l12_pretraining.load_run(arguments.run, arguments.device)
     text = l12_pretraining.load_and_split(arguments.text or config.get("text"), config["training"]["seed"])
     if arguments.text is None:
@@ -132,6 +134,8 @@ def _evaluate_labels(arguments: argparse.Namespace, config: dict[str, Any]) -> N
     The baselines learn from what the run has learned from; never from the table that is judged.
     """
     table, learned = table_of(arguments), None
+    if table is None:
+        _refuse_missing(arguments.run, (config["table"] or {}).get("data"), "a table to judge it on with --data")
     try:
         learned = l15_classification.load_labelled(config["table"])
         _refuse_changed(arguments.run, config, learned.card.sha256, "--data")
@@ -159,6 +163,11 @@ def _evaluate_labels(arguments: argparse.Namespace, config: dict[str, Any]) -> N
         p = l16_label_to_words.classify(gpt, tokenizer, texts, labels, prior)
         found, how = float((p.argmax(axis=1) == right).mean()), f"accuracy by Bayes' rule on {len(test)} texts"
     report_labels(found, label_baselines(learned.train, test, len(labels)) if learned else None, how)
+
+
+def _refuse_missing(run: Path, path: str | None, instead: str) -> None:
+    if path is not None and not Path(path).exists():
+        raise RunError(f"{run}: has learned from {missing(path)}; give {instead}")
 
 
 def _refuse_changed(run: Path, config: dict[str, Any], sha256: str, instead: str) -> None:

@@ -180,7 +180,7 @@ class Tensor(TensorMethods, Variable):
 
     def data_ptr(self) -> int:
         """Return the address of the first element."""
-        return self.array.ctypes.data if self.device.type == "cpu" else self.array.data.ptr
+        return self.backend.address(self.array)
 
     def __len__(self) -> int:
         if not self.array.ndim:

@@ -243,6 +243,10 @@ def _call_keeping(function: Callable, *args: Any, **kwargs: Any) -> Any:
     return _call(function, args, kwargs)
 
 
+def _as_strided(x: DeviceArray, shape: Any, strides: Any) -> DeviceArray:
+    return _call(np.lib.stride_tricks.as_strided, (x, shape, strides), {})
+
+
 class _Stream:
     ptr = 0
 
@@ -294,6 +298,7 @@ class CuPyModule(types.ModuleType):
     ElementwiseKernel = SegmentAdd
     RawModule = cuda_on_cpu.Module
     random = _Random
+    lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(as_strided=_as_strided))
     cuda = types.SimpleNamespace(is_available=lambda: True, get_current_stream=_Stream)
 
     def __getattr__(self, name: str) -> Any:

@@ -56,12 +56,18 @@ class Writer:
         self.head, self.eps = _after(model.norm, model.head), config.n_embd * model.norm.eps
 
     def step(self, ids: np.ndarray) -> np.ndarray:
-        """Add new tokens to each row, ids (B, T), and return the logits of the next one, (B, V)."""
+        """Add new tokens to each row, ids (B, T), and return the logits of the next one, (B, V).
+
+        Raises:
+            ValueError: if the text becomes longer than ``block_size``.
+        """
         versions = [p._version[0] for p in self.parameters]
         if versions != self.versions:  # the first time, and where somebody trains between two tokens
             self.versions = versions
             self._multiply()
         (B, T), past, (H, D) = ids.shape, len(self.layers[0]), self.shape
+        if past + T > len(self.positions):
+            raise ValueError(f"Writer: {past + T} tokens are more than block_size={len(self.positions)}")
         x = (self.tokens[ids] + self.positions[past : past + T]).reshape(B * T, H * D)  # (B T, C)
         later = np.triu(np.full((T, past + T), -np.inf, dtype=x.dtype), past + 1) if T > 1 else None
         for layer, (qkv, projection, up, down, eps1, eps2) in zip(self.layers, self.blocks):

@@ -187,8 +187,18 @@ def _after_hooks(hooks: Sequence[Callable], dy: Array) -> Array:
     for hook in list(hooks):
         changed = hook(wrap(dy))
         if changed is not None:
+            found = _kind(changed.array) if isinstance(changed, Variable) else type(changed).__name__
+            if found != _kind(dy):
+                raise RuntimeError(
+                    f"a hook returned {found} for a gradient, expected {_kind(dy)}, like the one that it was given, "
+                    "or None to leave it"
+                )
             dy = changed.array
     return dy
+
+
+def _kind(array: Array) -> str:
+    return f"{array.dtype} {array.shape} on {backend_of(array).device}"
 
 
 class _Handle:

@@ -99,11 +99,12 @@ class Context:
                 f"{self.name()}: backward through the graph a second time, but its saved arrays were freed by the "
                 "first. Call backward(retain_graph=True) the first time, or compute the loss again"
             )
-        for cell, version, what in self._versions:
+        for cell, version, what, i, shape in self._versions:
             if cell[0] != version:
                 raise RuntimeError(
-                    f"{self.name()}: {what}, which its gradient needs, was changed in place after the forward pass "
-                    f"(version {cell[0]}, expected {version}). Change a clone(), or change it after backward()"
+                    f"{self.name()}: its {what} {i} of shape {shape}, which its gradient needs, was changed in place "
+                    f"after the forward pass (version {cell[0]}, expected {version}). Change a clone(), or change it "
+                    "after backward()"
                 )
         return self._saved
 
@@ -161,17 +162,15 @@ class Context:
             edges.append(None if not wanted else (x, -1) if x.grad_fn is None else (x.grad_fn, x.output_nr))
         self.edges = edges
         self.outputs = [(y.shape, y.dtype) for y in results]
-        self._versions: list[tuple[list[int], int, str]] = []
+        self._versions: list[tuple[list[int], int, str, int, tuple[int, ...]]] = []
 
     def _guard(self, inputs: Sequence[Any], tensors: Sequence[Any]) -> None:
         """Note the versions of tensors whose memory was saved: nobody may change it before the backward pass."""
-        owners = [owner(a) for a in self._saved or () if a is not None]
+        owners = {id(owner(a)) for a in self._saved or () if a is not None}
         for what, candidates in (("input", inputs), ("output", tensors)):
             for i, x in enumerate(candidates):
-                if isinstance(x, Variable):
-                    own = owner(x.array)
-                    if any(own is o for o in owners):
-                        self._versions.append((x._version, x._version[0], f"its {what} {i}"))
+                if isinstance(x, Variable) and id(owner(x.array)) in owners:
+                    self._versions.append((x._version, x._version[0], what, i, x.array.shape))
 
     def release(self) -> None:
         if self._saved:

@@ -7,6 +7,7 @@ backend overrides what CuPy does otherwise. Nothing else in minillm asks which l
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,28 @@ class Backend:
             product = self.xp.matmul(a.astype(np.float32), b.astype(np.float32))
             return self.xp.asarray(product, dtype=a.dtype)
         return self.xp.matmul(a, b, out=out)
+
+    def address(self, array: Array) -> int:
+        """Return where the first element of an array lies in memory."""
+        return array.__array_interface__["data"][0]
+
+    def stack(self, arrays: Sequence[Array], axis: int) -> Array:
+        """Return arrays of one shape side by side along a new axis: a new array, or a view if they lie so in memory.
+
+        Gradients of queries, keys and values do (``ops/attention.py``), and are then not copied.
+        """
+        first, places = arrays[0], [self.address(a) for a in arrays] if arrays[0].base is not None else []
+        step = places[1] - places[0] if len(places) > 1 else 0
+        if (
+            step > 0
+            and places == list(range(places[0], places[0] + len(places) * step, step))
+            and all(a.base is first.base for a in arrays)
+            and len({(a.shape, a.strides, a.dtype) for a in arrays}) == 1
+        ):
+            shape = (*first.shape[:axis], len(arrays), *first.shape[axis:])
+            strides = (*first.strides[:axis], step, *first.strides[axis:])
+            return self.xp.lib.stride_tricks.as_strided(first, shape, strides)
+        return self.xp.stack(arrays, axis=axis)
 
     def erf(self, x: Array) -> Array:
         """The error function, elementwise."""

@@ -52,6 +52,10 @@ class Block:
         """Return how much memory a block takes."""
         return _starts(shapes, dtype)[-1] * dtype.itemsize
 
+    def holds(self, arrays: Sequence[Any]) -> bool:
+        """Tell whether these are the arrays of this block, all of them and in its order."""
+        return len(arrays) == len(self.arrays) and all(a is b for a, b in zip(arrays, self.arrays))
+
     def stretch(self, first: int, end: int) -> np.ndarray:
         """Return arrays ``first`` to ``end - 1`` as one flat view, the gaps between them included."""
         return self.flat[self._starts[first] : self._starts[end]]

@@ -170,18 +170,7 @@ class Unbind(Function):
 
     @staticmethod
     def backward(ctx: Any, *dys: Array) -> Array:
-        return _whole(ctx, dys) if ctx.backend.name == "cpu" else ctx.xp.stack(dys, axis=ctx.dim)
-
-
-def _whole(ctx: Any, dys: Sequence[Array]) -> Array:
-    """Return the array whose entries along the axis are ``dys``: a new one, unless they already lie so in memory."""
-    block = dys[0].base
-    shape = (*dys[0].shape[: ctx.dim], len(dys), *dys[0].shape[ctx.dim :])
-    if type(block) is type(dys[0]) and block.shape == shape and block.dtype == dys[0].dtype:
-        views = [block[_along(block.ndim, ctx.dim, i)] for i in range(len(dys))]
-        if all(d.ctypes.data == v.ctypes.data and d.strides == v.strides for d, v in zip(dys, views, strict=True)):
-            return block
-    return ctx.xp.stack(dys, axis=ctx.dim)
+        return ctx.backend.stack(dys, ctx.dim)
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:

@@ -26,6 +26,7 @@ from minillm.backend.device import bfloat16, float16
 from minillm.backend.random import lane
 from minillm.backend.threads import alone, single_blas_thread
 from minillm.nn.parameter import Parameter
+from minillm.optim.optimizer import SHARE_FROM
 from minillm.tensor import Tensor
 from minillm.training.blocks import Blocks
 from minillm.training.processes import Process, SharedBlock, in_order
@@ -272,8 +273,14 @@ class Workers:
 
     def _add_up(self, others: Sequence[Sequence[np.ndarray | None]]) -> None:
         """Add the gradients of the other workers to the model's own, each thread a part of the parameters."""
-        parameters = in_order(self.models[0])
-        places = [None] * len(parameters) if self.blocks is None else self.blocks.gradients.arrays
+        model, own = self.models[0], None if self.blocks is None else self.blocks.gradients
+        flats = [p.gradients.flat for p, found in zip(self._processes, others) if p.gradients.holds(found)]
+        if own is not None and own.holds(_gradients(model)) and len(flats) == len(others):
+            # All of them lie side by side: one call instead of one a parameter (0.8 million: 1.0 to 0.25 ms).
+            self._add_flats(own.flat, flats)
+            return
+        parameters = in_order(model)
+        places = [None] * len(parameters) if own is None else own.arrays
         groups = list(zip(parameters, places, *others, strict=True))
 
         def add(part: int) -> None:
@@ -288,6 +295,17 @@ class Workers:
                 p.grad = None if total is None else Tensor._wrap(total)
 
         self.map(add, range(len(self.models)))
+
+    def _add_flats(self, total: np.ndarray, others: Sequence[np.ndarray]) -> None:
+        parts = len(self.models) if total.size >= SHARE_FROM else 1
+        edges = [total.size * i // parts for i in range(parts + 1)]
+
+        def add(part: int) -> None:
+            stretch = slice(edges[part], edges[part + 1])
+            for other in others:
+                np.add(total[stretch], other[stretch], out=total[stretch])
+
+        self.map(add, range(parts))
 
 
 def _gradients(model: Any) -> list[np.ndarray | None]:

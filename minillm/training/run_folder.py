@@ -26,8 +26,9 @@ from minillm.training.run_lock import LOCK, RunError, RunLock
 
 __all__ = ["PLACES", "change_config", "create_run", "differences", "environment", "go_on", "read_config", "setting"]
 
-PLACES = ("text", "table.data", "table.validation")
-"""Settings that say where a run's texts lie. A run may go on with them elsewhere: what counts is their sha256."""
+PLACES = ("text", "table.data", "table.validation", "pretrained")
+"""Settings that say where a run's texts lie, and the run it was fine-tuned from. When it goes on they may lie
+elsewhere: what counts is the sha256 of texts and tokenizer, and the shape of the model."""
 
 _OWN = (
     "config.json",
@@ -214,7 +215,8 @@ def change_config(
 
     Args:
         changes: new values of training settings by name; others stay.
-        places: where texts lie now that the run learns from, by names in ``PLACES``.
+        places: where the texts lie now that the run learns from, or the run that it was fine-tuned from, by names in
+            ``PLACES``.
 
     Returns:
         What has changed: name, then old and new value.

@@ -339,6 +339,24 @@ def test_hooks_see_and_replace_gradients():
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (lambda g: g.float(), r"float32 \(2,\) on cpu"),
+        (lambda g: g.sum(), r"float64 \(\) on cpu"),
+        (lambda g: g.numpy(), "ndarray"),
+    ],
+)
+@pytest.mark.parametrize("of_leaf", [True, False])
+def test_what_a_hook_returns_is_like_what_it_was_given(wrong, found, of_leaf):
+    x = leaf(1.0, 2.0)
+    y = x * 3
+    (x if of_leaf else y).register_hook(wrong)
+    with pytest.raises(RuntimeError, match=f"a hook returned {found} .*, expected float64 .2,. on cpu"):
+        y.sum().backward()
+    assert x.grad is None
+
+
 def test_retain_grad_keeps_the_gradient_of_a_result():
     x = leaf(1.0, 2.0)
     y = x * 3

@@ -419,7 +419,8 @@ def test_a_relative_path_belongs_to_the_folder_where_the_run_began(
     monkeypatch.chdir(tmp_path)
     assert main(["resume", str(run), "--quiet"]) == 2
     err = capsys.readouterr().err
-    assert "text.txt, which does not exist; go on in the folder in which it was begun" in err and err.count("\n") == 1
+    assert f"text.txt, which does not exist in {tmp_path}; say with --text where it lies" in err
+    assert err.count("\n") == 1
     monkeypatch.chdir(home)
     assert main(["resume", str(run), "--quiet"]) == 0
 

@@ -1,4 +1,4 @@
-"""Texts that were moved after a run began: it goes on with them elsewhere, bit for bit, and only with the same ones."""
+"""What a run needs was moved since it began: it goes on with it elsewhere, bit for bit, and only with the same."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ FEW = "--quiet --steps 4 --eval-every 2 --batch-size 8".split()
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with texts in ``old``, and three runs that learned from them."""
+    """A folder with texts and a pretraining run in ``old``, a copy of that run, and two fine-tuned from it."""
     folder = tmp_path_factory.mktemp("moved")
     (folder / "old").mkdir()
     (folder / "old/text.txt").write_text(words(6000, 0), encoding="utf-8")
     data, held = (str(table(folder / f"old/{n}.csv", labelled(n))) for n in (120, 60))
-    assert main(["pretrain", "--text", str(folder / "old/text.txt"), "--out", str(folder / "run"), *TINY]) == 0
+    assert main(["pretrain", "--text", str(folder / "old/text.txt"), "--out", str(folder / "old/base"), *TINY]) == 0
+    shutil.copytree(folder / "old/base", folder / "run")
     for task, out in (("classify", "classifier"), ("generate", "writer")):
-        argv = ["finetune", str(folder / "run"), "--data", data, "--task", task, "--out", str(folder / out), *FEW]
+        argv = ["finetune", str(folder / "old/base"), "--data", data, "--task", task, "--out", str(folder / out), *FEW]
         assert main([*argv, *(["--validation", held] if task == "classify" else [])]) == 0
     return folder
 
@@ -51,13 +52,14 @@ def test_a_run_goes_on_with_a_moved_text_as_if_it_had_not_been_moved(
     kept = config_of(moved)
     options = ["--text", str(new / "text.txt")] if name == "run" else ["--data", str(new / "120.csv")]
     options += ["--validation", str(new / "60.csv")] if name == "classifier" else []
+    options += ["--pretrained", str(new / "base")] if name != "run" else []
     more = ["--quiet", "--steps", "9"]
     try:
         assert main(["resume", str(moved), *more]) == 2
         said = capsys.readouterr()
         assert f"which does not exist; say with {options[0]} where it lies" in said.err and not said.out
         assert main(["resume", str(moved), *more, *options[:-1], str(new / "gone")]) == 2
-        assert "gone, which does not exist" in capsys.readouterr().err
+        assert f"{options[-2]}: {new / 'gone'} does not exist" in capsys.readouterr().err
         assert config_of(moved) == kept
         assert main(["resume", str(moved), *more, *options]) == 0
         said = capsys.readouterr()
@@ -85,6 +87,37 @@ def test_another_text_is_refused_and_forgotten(home: Path, tmp_path: Path, capsy
     assert main(["resume", str(run), "--quiet"]) == 0
 
 
+def test_another_pretrained_run_is_refused_and_forgotten(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """With a tokenizer of its own, its tokens are other texts."""
+    other, run = tmp_path / "other", tmp_path / "run"
+    (tmp_path / "other.txt").write_text(words(6000, 1), encoding="utf-8")
+    assert main(["pretrain", "--text", str(tmp_path / "other.txt"), "--out", str(other), *TINY]) == 0
+    shutil.copytree(home / "classifier", run)
+    kept = (run / "config.json").read_bytes()
+    capsys.readouterr()
+    assert main(["resume", str(run), "--quiet", "--pretrained", str(other), "--steps", "9"]) == 2
+    assert "does not fit the run: tokenizer_sha256 is " in capsys.readouterr().err
+    assert (run / "config.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize("name", ["run", "classifier", "writer"])
+def test_what_is_judged_on_texts_that_are_gone_says_what_to_give(
+    name: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    config = config_of(home / name)
+    place = config if name == "run" else config["table"]
+    key = "text" if name == "run" else "data"
+    shutil.copytree(home / name, tmp_path / "run")
+    place[key] = "gone"
+    (tmp_path / "run/config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert main(["evaluate", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr()
+    assert f"has learned from gone, which does not exist in {Path.cwd()}; give a t" in said.err and not said.out
+    assert said.err.rstrip().endswith(f"to judge it on with --{key}") and said.err.count("\n") == 1
+
+
 def test_texts_around_the_run_are_refused(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     shutil.copytree(home / "run", tmp_path / "texts/run")
     kept = config_of(tmp_path / "texts/run")
@@ -96,7 +129,10 @@ def test_texts_around_the_run_are_refused(home: Path, tmp_path: Path, capsys: py
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("run", "--data"), ("run", "--validation"), ("classifier", "--text"), ("writer", "--validation")],
+    [
+        *(("run", option) for option in ("--data", "--validation", "--pretrained")),
+        *(("classifier", "--text"), ("writer", "--validation")),
+    ],
 )
 def test_a_run_that_has_no_such_text(
     name: str, option: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture

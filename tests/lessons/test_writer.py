@@ -182,9 +182,10 @@ def test_a_model_in_16_bits_or_in_two_types_is_left_to_its_modules() -> None:
     assert not can_write(model, WHOLE, BLOCK)
 
 
-def test_what_a_step_refuses() -> None:
-    cache = make(block_size=3).make_cache(2)
-    cache.step(np.array([[1, 2], [3, 4]]))
-    with pytest.raises(ValueError, match="positions do not fit"):
-        cache.step(np.array([[1, 2], [3, 4]]))
-    assert isinstance(cache, Cache) and cache.length == 2
+@pytest.mark.parametrize("more", [2, 3, 7])
+def test_what_a_step_refuses(more: int) -> None:
+    cache = make(block_size=4).make_cache(2)
+    cache.step(np.array([[1, 2, 1], [3, 4, 3]]))
+    with pytest.raises(ValueError, match=f"{3 + more} tokens are more than block_size=4"):
+        cache.step(np.ones((2, more), dtype=int))
+    assert isinstance(cache, Cache) and cache.length == 3

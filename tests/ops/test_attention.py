@@ -115,6 +115,24 @@ def test_heads_as_views_of_one_projection_are_joined_without_a_copy() -> None:
     np.testing.assert_array_equal(y.numpy(), plain.numpy())
 
 
+@pytest.mark.parametrize("way", ["unbind", "permute"])
+def test_gradients_of_such_heads_lie_as_the_projection_wants_them(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    B, T, H, D = 2, 5, 3, 4
+    x = minillm.tensor(np.random.default_rng(0).standard_normal((B, T, 3 * H * D)), requires_grad=True)
+    qkv = x.view(B, T, 3, H, D)
+    q, k, v = (t.transpose(1, 2) for t in qkv.unbind(2)) if way == "unbind" else qkv.permute(2, 0, 3, 1, 4)
+    y = sdpa(q, k, v, is_causal=True)
+    seen: list[minillm.Tensor] = []
+    qkv.register_hook(seen.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "stack", lambda *_: pytest.fail("copied"))
+        y.backward(minillm.tensor(np.random.default_rng(9).standard_normal(y.shape)))
+    assert seen[0].is_contiguous()
+    leaves = [minillm.tensor(t.detach().numpy().copy(), requires_grad=True) for t in (q, k, v)]
+    expected = gradients(leaves, sdpa(*leaves, is_causal=True))
+    np.testing.assert_array_equal(seen[0].permute(2, 0, 3, 1, 4).numpy(), np.stack(expected))
+
+
 def test_dropout_keeps_the_mean_and_follows_the_seed() -> None:
     q, k = (minillm.zeros(1, 1, 50, 4) for _ in range(2))
     v = minillm.ones(1, 1, 50, 1)

@@ -86,6 +86,10 @@ class CuPyBackend(Backend):
         self._ranges: dict[int, tuple[weakref.ref, Range]] = {}
         self._segment_kernels: dict[str, Any] = {}
 
+    def address(self, array: Array) -> int:
+        """Return where the first element of an array lies in the memory of the GPU."""
+        return array.data.ptr
+
     def from_host(self, array: np.ndarray) -> Array:
         """Copy a NumPy array to the GPU, and remember the range of integers.
 
