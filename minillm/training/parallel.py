@@ -263,6 +263,15 @@ class Workers:
         """Return weights and gradients of parameters as two flat arrays, if they lie side by side; see ``Blocks``."""
         return None if self.blocks is None else self.blocks.stretch(params)
 
+    def as_one(self, params: Sequence[Any]) -> Sequence[Any]:
+        """Return parameters as one, whose gradient is all of theirs, if they lie side by side; else themselves."""
+        found = self.stretch(params) if params else None
+        if found is None:
+            return params
+        one = Tensor._wrap(found[0])
+        one.grad = Tensor._wrap(found[1])
+        return [one]
+
     def _follow(self) -> None:
         """Let the copies follow what the owner of the model did to it between two steps."""
         original = self.models[0]

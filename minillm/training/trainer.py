@@ -181,7 +181,7 @@ class Trainer:
             except AnomalyError as error:
                 raise NonFiniteLoss(f"step {self.step + 1}: {error}") from None
         self.scaler.unscale_(self.optimizer)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        parameters = self.workers.as_one([p for group in self.optimizer.param_groups for p in group["params"]])
         if config.clip:
             total_norm = clip_grad_norm_(parameters, config.clip)
         else:

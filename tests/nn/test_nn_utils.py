@@ -110,6 +110,12 @@ def test_total_norm_is_the_norm_of_all_as_one_vector(values, norm_type):
     assert total.item() == pytest.approx(np.linalg.norm(flat, norm_type), rel=1e-9, abs=1e-12)
 
 
+def test_the_norm_of_millions_is_as_exact_as_that_of_a_few():
+    """One float32 sum of so many equal numbers, the worst case, is off by 3e-4."""
+    total = utils.get_total_norm([minillm.full((1 << 22,), 0.1)])
+    assert total.item() == pytest.approx(float(np.float32(0.1)) * 2**11, rel=1e-5)
+
+
 @given(gradients, st.floats(0, 50))
 def test_clipping_values_equals_pytorch(values, limit):
     ours, theirs = made(values)

@@ -14,6 +14,7 @@ import minillm
 from lessons.l11_gpt import GPT, GPTConfig
 from minillm.autograd import AnomalyError, detect_anomaly
 from minillm.datasets import IGNORE_INDEX
+from minillm.nn.utils import clip_grad_norm_
 from minillm.training import LanguageTask, Trainer, TrainingConfig
 from minillm.training.parallel import Workers, split_rows
 
@@ -175,3 +176,20 @@ def test_shares_are_the_batch_in_order(rows, n):
 def test_the_state_of_the_optimizer_is_in_the_order_of_the_parameters():
     states = [train(n).optimizer.state_dict()["state"] for n in (1, 3)]
     assert list(states[0]) == list(states[1]) == sorted(states[0])
+
+
+def test_parameters_side_by_side_are_clipped_as_one() -> None:
+    task, model = make_task(), make_model()
+    several, batch = Workers(model, task, 2), make_task().batch(0)
+    groups = sorted(model.parameters(), key=lambda p: p.ndim < 2)
+    assert several.as_one(groups) is groups and list(several.as_one([])) == []
+    with several.running():
+        several.gradients([batch], [task.count(batch)])
+        before = [p.grad.numpy().copy() for p in groups]
+        (one,) = several.as_one(groups)
+        norm = clip_grad_norm_([one], 0.01).item()
+        assert norm == pytest.approx(math.sqrt(sum((g**2).sum() for g in before)), rel=1e-12) and norm > 0.01
+        for p, g in zip(groups, before, strict=True):
+            np.testing.assert_allclose(p.grad.numpy(), g * (0.01 / norm), rtol=1e-3)
+        groups[0].grad = None
+        assert several.as_one(groups) is groups

@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 
+PIECE = 1 << 16
+"""Elements that are summed up in their own type; what comes of them is added up in float64."""
+
+
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     given = [parameters] if isinstance(parameters, Tensor) else parameters
     return [p.grad for p in given if p.grad is not None]
@@ -36,6 +40,12 @@ def _kernel(tensors: list[Tensor]) -> Any:
     return kernel if kernel.fits(*(t.array for t in tensors)) else None
 
 
+def _squared(x: np.ndarray) -> float:
+    """Return the sum of squares, piece by piece: a float32 sum of 124 million is off by a thousandth (BLAS's dot)."""
+    pieces = (x[i : i + PIECE] for i in range(0, x.size, PIECE))
+    return sum(float(np.dot(piece, piece)) for piece in pieces)
+
+
 def get_total_norm(
     tensors: Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
 ) -> Tensor:
@@ -46,10 +56,9 @@ def get_total_norm(
     """
     given = [t for t in tensors if t.numel()]  # nothing has no largest element
     if given and norm_type == 2 and all(t.device.type == "cpu" and t.itemsize > 2 for t in given):
-        # One dot product each, without building tensors: a tenth of the time on a small GPT.
-        squares = (t.array.reshape(-1) for t in given)
+        # Dot products, without building tensors: a tenth of the time on a small GPT.
         with np.errstate(over="ignore", invalid="ignore"):
-            total = ops.tensor(math.sqrt(sum(float(np.dot(x, x)) for x in squares)), dtype=given[0].dtype)
+            total = ops.tensor(math.sqrt(sum(_squared(t.array.reshape(-1)) for t in given)), dtype=given[0].dtype)
     elif norm_type == 2 and (kernel := _kernel(given)):
         total = Tensor._wrap(kernel.norm(given[0].backend, [t.array for t in given]))
     else:
