@@ -54,6 +54,12 @@ class NumPyBackend(Backend):
     def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int, total: Array | None = None) -> Array:
         """Sum the rows of ``dy`` by id; see ``Backend.embedding_grad``."""
         n = len(ids)
+        if dy.dtype.itemsize == 2:  # added up in float32 and rounded once
+            sums = self.embedding_grad(ids, dy.astype(np.float32), num_embeddings)
+            if total is None:
+                return sums.astype(dy.dtype)
+            total += sums
+            return total
         dw = np.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype) if total is None else total
         if n == 0 or not num_embeddings:
             return dw

@@ -6,8 +6,8 @@ from typing import Any
 
 from minillm.autograd import Function
 from minillm.backend import Array
-from minillm.ops.common import cast, normalize_dim
-from minillm.ops.reduction import kept_shape, wide
+from minillm.ops.common import cast, normalize_dim, wide
+from minillm.ops.reduction import kept_shape
 from minillm.tensor import Tensor
 
 __all__ = ["cumprod", "cumsum", "prod"]

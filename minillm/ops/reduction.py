@@ -11,7 +11,7 @@ import numpy as np
 from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.backend.device import is_floating
-from minillm.ops.common import cast, normalize_dim, normalize_dims
+from minillm.ops.common import cast, normalize_dim, normalize_dims, total, wide
 from minillm.tensor import Tensor
 
 __all__ = [
@@ -49,11 +49,6 @@ def kept_shape(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]
     return tuple(1 if i in dims else n for i, n in enumerate(shape))
 
 
-def wide(dtype: np.dtype) -> np.dtype:
-    """Return the type in which a sum is made: float32 for the 16-bit floats, so that it is rounded only once."""
-    return np.dtype("float32") if is_floating(dtype) and dtype.itemsize == 2 else dtype
-
-
 # --- sum, mean ------------------------------------------------------------------------------------------------------
 class Sum(Function):
     """``y = sum of x``: every element gets the ``dy`` of its sum."""
@@ -61,7 +56,7 @@ class Sum(Function):
     @staticmethod
     def forward(ctx: Any, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> Array:
         ctx.shape, ctx.dims = x.shape, dims
-        return x.sum(axis=dims, keepdims=keepdim, dtype=wide(x.dtype)).astype(x.dtype, copy=False)
+        return total(x, dims, keepdim).astype(x.dtype, copy=False)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
@@ -87,11 +82,11 @@ class Mean(Function):
     def forward(ctx: Any, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> Array:
         ctx.shape, ctx.dims = x.shape, dims
         ctx.n = math.prod(x.shape[d] for d in dims)
-        total = x.sum(axis=dims, keepdims=keepdim, dtype=wide(x.dtype))
+        y = total(x, dims, keepdim)
         return (
-            (total * (1 / ctx.n if ctx.n else math.nan)).astype(x.dtype, copy=False)
+            (y * (1 / ctx.n if ctx.n else math.nan)).astype(x.dtype, copy=False)
             if x.dtype.itemsize == 2
-            else (total / ctx.n if ctx.n else total * math.nan)
+            else (y / ctx.n if ctx.n else y * math.nan)
         )
 
     @staticmethod
@@ -121,11 +116,11 @@ class Var(Function):
         ctx.shape, ctx.dims = x.shape, dims
         wider = x.astype(wide(x.dtype), copy=False)
         # Two passes: the mean of squares minus the square of the mean loses everything for 1e6 .. 1e6 + 3 in float32.
-        centred = wider - (wider.sum(axis=dims, keepdims=True) / n if n else math.nan)
+        centred = wider - (total(wider, dims, True) / n if n else math.nan)
         ctx.n = n - correction if n > correction else 0.0
         ctx.save_for_backward(centred)
-        total = (centred * centred).sum(axis=dims, keepdims=keepdim)
-        y = total / ctx.n if ctx.n else total * math.nan if n <= 1 else total * math.inf
+        y = total(centred * centred, dims, keepdim)
+        y = y / ctx.n if ctx.n else y * math.nan if n <= 1 else y * math.inf
         return y.astype(x.dtype, copy=False)
 
     @staticmethod
@@ -342,10 +337,11 @@ class LogSumExp(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Array, *, dims: tuple[int, ...], keepdim: bool) -> Array:
+        wider = x.astype(wide(x.dtype), copy=False)
         if any_empty(x.shape, dims):
             y = ctx.xp.full(kept_shape(x.shape, dims), -math.inf, dtype=x.dtype)
         else:
-            y = logsumexp_formula(ctx.xp, x, dims, True).astype(x.dtype, copy=False) if x.ndim else x.copy()
+            y = logsumexp_formula(ctx.xp, wider, dims, True).astype(x.dtype, copy=False) if x.ndim else x.copy()
         ctx.save_for_backward(x, y)
         return y if keepdim else y.reshape(tuple(n for i, n in enumerate(x.shape) if i not in dims))
 

@@ -28,6 +28,10 @@ two threads and in one, layer norm of 768 x 128 numbers and its gradient take 0.
 """
 
 
+ROWS = 1 << 12
+"""Rows that BLAS adds up at once: after a million of them a float32 sum would be off by 1e-5, in two steps by 2e-7."""
+
+
 def in_tiles(backend: Backend, shape: tuple[int, int], function: Callable[[slice], None]) -> None:
     """Call a function for slices that together are all rows of an array of this shape, in several threads.
 
@@ -121,5 +125,10 @@ def row_dot(backend: Backend, x: Array, y: Array) -> Array:
 
 
 def column_sum(backend: Backend, x: Array) -> Array:
-    """Return the sum of every column, (N, C) to (C,)."""
-    return backend.xp.ones(x.shape[0], dtype=x.dtype) @ x
+    """Return the sum of every column, (N, C) to (C,), as a product with a vector of ones."""
+    blocks, rest = divmod(len(x), ROWS)
+    if backend.name != "cpu" or blocks < 2:
+        return backend.xp.ones(x.shape[0], dtype=x.dtype) @ x
+    ones = np.ones(ROWS, dtype=x.dtype)
+    y = column_sum(backend, ones @ x[: len(x) - rest].reshape(blocks, ROWS, x.shape[1]))
+    return y + ones[:rest] @ x[len(x) - rest :] if rest else y

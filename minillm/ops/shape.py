@@ -10,7 +10,7 @@ import numpy as np
 
 from minillm.autograd import Function
 from minillm.backend import Array
-from minillm.ops.common import flat_ints, normalize_dim, normalize_dims, unbroadcast
+from minillm.ops.common import flat_ints, normalize_dim, normalize_dims, unbroadcast, wide
 from minillm.tensor import Tensor
 
 __all__ = [
@@ -396,7 +396,7 @@ class Unfold(Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
-        dx = ctx.xp.zeros(ctx.shape, dtype=dy.dtype)
+        dx = ctx.xp.zeros(ctx.shape, dtype=wide(dy.dtype))
         moved, dy = ctx.xp.moveaxis(dx, ctx.dim, -1), ctx.xp.moveaxis(dy, ctx.dim, -2)
         for i in range(dy.shape[-2]):
             moved[..., i * ctx.step : i * ctx.step + ctx.size] += dy[..., i, :]

@@ -8,8 +8,8 @@ import numpy as np
 
 from minillm.autograd import Function
 from minillm.backend import Array
-from minillm.ops.common import normalize_dim
-from minillm.ops.reduction import ValuesIndices, wide
+from minillm.ops.common import normalize_dim, wide
+from minillm.ops.reduction import ValuesIndices
 from minillm.tensor import Tensor
 
 __all__ = ["argsort", "bincount", "searchsorted", "sort", "topk", "unique"]
