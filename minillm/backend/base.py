@@ -111,12 +111,7 @@ class Backend:
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         """Add ``values`` to ``target[index]`` in place; repeated positions add up, always in the same order."""
-        if not (is_floating(target.dtype) and target.dtype.itemsize == 2):
-            np.add.at(target, index, values)
-            return
-        total = target.astype(np.float32)  # rounded once: by itself a float16 stays at 2048 when ones are added
-        np.add.at(total, index, values)
-        target[...] = total
+        np.add.at(target, index, values)
 
     def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int, total: Array | None = None) -> Array:
         """Sum the rows of ``dy`` that belong to the same id: ``dw[v] = sum over ids == v of dy``.
