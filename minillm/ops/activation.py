@@ -373,7 +373,9 @@ class LogSigmoid(Pointwise):
         xp.minimum(x, 0, out=y)
         y -= xp.log1p(e)
         if slope is not None:
-            slope[...] = xp.where(x < 0, 1, e) / (1 + e)
+            xp.exp(x, out=slope)
+            slope += 1
+            xp.divide(1, slope, out=slope)
 
 
 def logsigmoid(input: Tensor) -> Tensor:

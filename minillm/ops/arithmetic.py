@@ -278,12 +278,18 @@ def alias(input: Tensor) -> Tensor:
 
 
 # --- pow: z = x ** y ------------------------------------------------------------------------------------------------
+def _power(x: Array, y: Array) -> Array:
+    if isinstance(y, (int, float)) and y in (3, 4):  # NumPy has short ways for 2 and 1/2 only: a hundredth of the time
+        return x * x * x if y == 3 else (x * x) * (x * x)
+    return x**y
+
+
 class Pow(Function):
     """``z = x^y``: ``dx = dz y x^(y-1)``, ``dy = dz z ln x``, with 0 where the exponent is 0 or the base is 0."""
 
     @staticmethod
     def forward(ctx: Any, x: Array, y: Array) -> Array:
-        z = x**y
+        z = _power(x, y)
         ctx.save_for_backward(x, y, z if ctx.needs_input_grad[1] else None)
         ctx.shapes = shape_of(x), shape_of(y)
         return z
@@ -296,7 +302,7 @@ class Pow(Function):
         if needs_x:
             # 0^0 is 1 whatever the base does: no gradient, where the formula would say 0 * inf.
             slope = (
-                y * x ** (y - 1)
+                y * _power(x, y - 1)
                 if shape_of(y) == () and isinstance(y, (int, float)) and y != 0
                 else (xp.where(y == 0, 0, y * x ** (y - 1)))
             )

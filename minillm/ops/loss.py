@@ -14,7 +14,7 @@ from minillm.autograd import Function, modes
 from minillm.backend import Array
 from minillm.ops.activation import logsigmoid, relu
 from minillm.ops.arithmetic import where
-from minillm.ops.common import promote
+from minillm.ops.common import promote, wide
 from minillm.ops.creation import arange
 from minillm.ops.cross_entropy import check_reduction
 from minillm.tensor import Tensor
@@ -82,6 +82,26 @@ def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor
     return _reduce("l1_loss", _difference("l1_loss", input, target).abs(), reduction)
 
 
+class Huber(Function):
+    """``l = c (d - c / 2)`` with d cut off at ``-delta`` and ``delta``, c: ``d^2 / 2`` inside, a line outside; ``dd =
+    c dl``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, d: Array, *, delta: float) -> Array:
+        c = ctx.xp.clip(d, -delta, delta).astype(wide(d.dtype), copy=False)
+        ctx.save_for_backward(c)
+        loss = c * -0.5
+        loss += d
+        loss *= c
+        return loss.astype(d.dtype, copy=False)
+
+    @staticmethod
+    def backward(ctx: Any, dl: Array) -> Array:
+        (c,) = ctx.saved_arrays
+        return c * dl
+
+
 @_autocast
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     r"""Squared error near 0, absolute error further away: with $d = x - t$, $\ell = d^2 / 2\beta$ for $|d| < \beta$ and
@@ -95,8 +115,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     d = _difference("smooth_l1_loss", input, target)
     if beta == 0:
         return _reduce("smooth_l1_loss", d.abs(), reduction)
-    loss = where(d.abs() < beta, d.square() * (0.5 / beta), d.abs() - 0.5 * beta)
-    return _reduce("smooth_l1_loss", loss, reduction)
+    return _reduce("smooth_l1_loss", Huber.apply(d, delta=beta) * (1 / beta), reduction)
 
 
 @_autocast
@@ -110,8 +129,7 @@ def huber_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", delta:
     if delta <= 0:
         raise ValueError(f"huber_loss: expected a positive delta, got {delta}")
     d = _difference("huber_loss", input, target)
-    loss = where(d.abs() <= delta, d.square() * 0.5, (d.abs() - 0.5 * delta) * delta)
-    return _reduce("huber_loss", loss, reduction)
+    return _reduce("huber_loss", Huber.apply(d, delta=delta), reduction)
 
 
 # --- distributions
@@ -198,7 +216,7 @@ def binary_cross_entropy_with_logits(
     pos_weight: Tensor | None = None,
 ) -> Tensor:
     r"""Cross-entropy of yes or no, from logits: $\ell = -(w t \log \sigma(x) + (1 - t) \log \sigma(-x))$, without
-    overflow.
+    overflow; computed as $(1 - t) x - (1 + (w - 1) t) \log \sigma(x)$.
 
     Args:
         input: logits.
@@ -210,8 +228,8 @@ def binary_cross_entropy_with_logits(
         ValueError: if the shapes differ.
     """
     x, t = _same_shape("binary_cross_entropy_with_logits", input, target)
-    yes = t if pos_weight is None else t * pos_weight
-    loss = -(yes * logsigmoid(x) + (1 - t) * logsigmoid(-x))
+    yes = logsigmoid(x)
+    loss = (1 - t) * x - (yes if pos_weight is None else (1 + (pos_weight - 1) * t) * yes)
     return _reduce("binary_cross_entropy_with_logits", loss if weight is None else loss * weight, reduction)
 
 

@@ -389,17 +389,21 @@ class Unfold(Function):
     @staticmethod
     def forward(ctx: Any, x: Array, *, dim: int, size: int, step: int) -> Array:
         ctx.shape, ctx.dim, ctx.size, ctx.step = x.shape, dim, size, step
-        moved = ctx.xp.moveaxis(x, dim, -1)
-        starts = range(0, moved.shape[-1] - size + 1, step)
-        y = ctx.xp.stack([moved[..., s : s + size] for s in starts], axis=-2)
-        return ctx.xp.moveaxis(y, -2, dim)
+        shape = (*x.shape[:dim], (x.shape[dim] - size) // step + 1, *x.shape[dim + 1 :], size)
+        strides = (*x.strides[:dim], step * x.strides[dim], *x.strides[dim + 1 :], x.strides[dim])
+        return ctx.xp.lib.stride_tricks.as_strided(x, shape, strides).copy()
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
         dx = ctx.xp.zeros(ctx.shape, dtype=wide(dy.dtype))
         moved, dy = ctx.xp.moveaxis(dx, ctx.dim, -1), ctx.xp.moveaxis(dy, ctx.dim, -2)
-        for i in range(dy.shape[-2]):
-            moved[..., i * ctx.step : i * ctx.step + ctx.size] += dy[..., i, :]
+        (windows, size), step = dy.shape[-2:], ctx.step
+        if windows <= size:
+            for i in range(windows):
+                moved[..., i * step : i * step + size] += dy[..., i, :]
+        else:
+            for i in range(size):  # one place of all windows at once
+                moved[..., i : i + (windows - 1) * step + 1 : step] += dy[..., i]
         return dx
 
 
