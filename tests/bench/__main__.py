@@ -3,6 +3,7 @@
     python -m tests.bench                      everything, about 40 minutes
     python -m tests.bench --quick              the training step at S65 only, a few minutes
     python -m tests.bench --only train --workloads S65 M65 --seconds 60
+    python -m tests.bench --only ops           single ops, a minute
     python -m tests.bench --only scaling
     python -m tests.bench --only train --pairings avx512
     python -m tests.bench --report             tables and pictures of what was measured before
@@ -32,7 +33,7 @@ from tests.bench.scaling import sweep_all, verdicts
 from tests.bench.training import time_steps
 
 WORKLOADS = ["S65", "S8192", "M65", "M8192"]
-PARTS = ["train", "dropout", "generate", "micro", "scaling"]
+PARTS = ["train", "dropout", "generate", "micro", "ops", "scaling"]
 
 
 def blas(pairing: str, before: dict[str, Any]) -> dict[str, Any]:
@@ -67,6 +68,9 @@ def run(args: argparse.Namespace, found: dict[str, Any]) -> Iterator[str]:
     if "micro" in args.only:
         found["micro"] = once("tests.bench.micro:measure", dict(os.environ))
         yield report.micro_table(found["micro"])
+    if "ops" in args.only:
+        found["ops"] = once("tests.bench.ops:measure", dict(os.environ))
+        yield report.ops_table(found["ops"])
     if "scaling" in args.only:
         found["scaling"] = sweep_all(args.seconds / 20)
         found["verdicts"] = [{"says": says, "holds": holds} for says, holds in verdicts(found["scaling"])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tests.bench.pairings import PAIRINGS
@@ -96,6 +97,19 @@ def micro_table(found: Found) -> str:
     return _table(["", "minillm", "torch, tokenizers"], rows)
 
 
+def ops_table(found: dict[str, dict[str, float]]) -> str:
+    """Return the time of single ops, forward and backward, the furthest behind PyTorch first."""
+    ratios = {name: ms["minillm"] / ms["torch"] for name, ms in found.items()}
+    rows = [
+        [name, f"{found[name]['minillm']:.2f}", f"{found[name]['torch']:.2f}", f"{ratios[name]:.1f}"]
+        for name in sorted(ratios, key=lambda name: -ratios[name])
+    ]
+    mean = math.exp(sum(map(math.log, ratios.values())) / max(1, len(ratios)))
+    return (
+        _table(["op, forward and backward, ms", "minillm", "torch", "ratio"], rows) + f"\n\ngeometric mean {mean:.2f}"
+    )
+
+
 WITH_AVX512 = ("SkylakeX", "Cooperlake", "SapphireRapids")
 """Kernels of OpenBLAS that use it."""
 
@@ -166,4 +180,6 @@ def in_full(found: Found) -> str:
         parts.append("\n".join(f"- {v['says']}: {'yes' if v['holds'] else 'NO'}" for v in found["verdicts"]))
     if "micro" in found:
         parts += ["# Small things", micro_table(found["micro"])]
+    if found.get("ops"):
+        parts += ["# Single ops", ops_table(found["ops"])]
     return "\n\n".join(parts) + "\n"

@@ -65,6 +65,7 @@ def recorded(torch: bool = True) -> dict[str, Any]:
         "pairings": {"avx2": pairing, "installed": pairing},
         "scaling": {"parameters": sweep, "context": sweep, "vocabulary": sweep, "long context": long},
         "verdicts": [{"says": "memory", "holds": False}],
+        "ops": {"erf": {"minillm": 6.0, "torch": 2.0}, "x + y": {"minillm": 1.0, "torch": 4.0}},
         "micro": {
             "tape_us": {"minillm": tape, "torch": tape} if torch else {"minillm": tape},
             "import_s": {"minillm": 0.1},
@@ -88,6 +89,12 @@ def test_the_readme_has_a_row_for_each_workload_and_says_who_met_whom() -> None:
     text = report.readme(recorded())
     assert "numpy has openblas 0.3.31, Haswell, 2 threads, 220 GFLOP/s; torch has mkl, 2 threads, 195 GFLOP/s" in text
     assert "JAX jit (the package jax is missing)" in text
+
+
+def test_single_ops_are_listed_by_how_far_behind_they_are() -> None:
+    table = report.ops_table(recorded()["ops"])
+    assert cells(table)[2:4] == [["x + y", "1.00", "4.00", "0.2"], ["erf", "6.00", "2.00", "3.0"]][::-1]
+    assert table.endswith("geometric mean 0.87") and table in report.in_full(recorded())
 
 
 def test_avx512_against_avx2_is_said_plainly() -> None:
