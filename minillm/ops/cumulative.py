@@ -15,6 +15,10 @@ from minillm.tensor import Tensor
 __all__ = ["cumprod", "cumsum", "prod"]
 
 
+LONG = 1024
+"""Elements of an axis."""
+
+
 def _products_of_the_others(xp: Any, x: Array) -> Array:
     """Return for each element of the last axis the product of all others, without dividing (zeros are welcome)."""
     ones = xp.ones_like(x[..., :1])
@@ -26,13 +30,13 @@ def _products_of_the_others(xp: Any, x: Array) -> Array:
 def _running(ctx: Any, accumulate: Any, x: Array, dim: int) -> Array:
     """Apply ``cumsum`` or ``cumprod``; numbers of 16 bits are accumulated in float32.
 
-    NumPy goes through an axis one by one, where float32 would be off by 2e-5 after a million: on a CPU it is
-    accumulated in float64. CuPy adds up as a tree.
+    NumPy goes through an axis one by one, where float32 would be off by 2e-5 after a million: a LONG one is accumulated
+    in float64 on a CPU. CuPy adds up as a tree.
     """
     if not x.ndim:
         return x.copy()
     dtype = wide(x.dtype)
-    dtype = np.dtype(np.float64) if dtype == np.float32 and ctx.backend.name == "cpu" else dtype
+    dtype = np.dtype(np.float64) if x.shape[dim] > LONG and dtype == np.float32 and ctx.backend.name == "cpu" else dtype
     return accumulate(x.astype(dtype, copy=False), axis=dim).astype(x.dtype, copy=False)
 
 

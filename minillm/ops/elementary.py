@@ -318,7 +318,9 @@ def tanh(input: Tensor) -> Tensor:
 
 def sigmoid_formula(xp: Any, x: Any) -> Any:
     """``1 / (1 + e^-x)``; where e^-x is too large, 0."""
-    return 1 / (1 + xp.exp(-x))
+    y = xp.exp(-x)
+    y += 1
+    return 1 / y
 
 
 class Sigmoid(Elementwise):

@@ -133,3 +133,18 @@ def test_running_sums_and_products_of_many() -> None:
     factors = minillm.ones(50_000, dtype=minillm.float64, requires_grad=True)
     factors.cumprod(0).sum().backward()  # n steps, not n squared
     np.testing.assert_array_equal(factors.grad.numpy(), np.arange(50_000, 0, -1))
+
+
+@given(st.data())
+def test_places_are_added_as_one_by_one(data: st.DataObject) -> None:
+    shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=3, max_side=4))
+    n = data.draw(st.integers(0, 20))
+    index = tuple(np.array(data.draw(st.lists(st.integers(-m, m - 1), min_size=n, max_size=n)), int) for m in shape)
+    if data.draw(st.booleans()):
+        index = (index[0][:, None], *index[1:])  # that are broadcast
+    values = np.random.default_rng(0).standard_normal(np.broadcast_shapes(*(i.shape for i in index)))
+    start = np.random.default_rng(1).standard_normal(shape)
+    expected, found = start.copy(), start.copy()
+    np.add.at(expected, index, values)
+    get_backend("cpu").scatter_add(found, index, values)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
