@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from tests.mutants.fault import Fault
+from tests.mutants.faults_in_sums import FAULTS_IN_SUMS
 
 TABLE = "tests/ops/test_table.py"
 ENGINE = "tests/autograd/test_engine.py"
@@ -14,24 +15,6 @@ EMBEDDING = "tests/ops/test_embedding.py"
 NORMALIZATION = "tests/ops/test_normalization.py"
 BATCHING = "tests/datasets/test_batching.py"
 TRAINER = "tests/training/test_trainer.py"
-
-
-class Fault(NamedTuple):
-    """A replacement in one file.
-
-    Attributes:
-        what: is wrong then.
-        file: from the root.
-        old: what stands there exactly once.
-        new: what stands there instead.
-        tests: files with tests, one of which must fail; what stands behind "::" goes to ``pytest -k``.
-    """
-
-    what: str
-    file: str
-    old: str
-    new: str
-    tests: str
 
 
 FAULTS = [
@@ -81,8 +64,8 @@ FAULTS = [
     Fault(
         "axes of length 1 are averaged instead of summed",
         "minillm/ops/common.py",
-        "dy.sum(axis=axes, keepdims=True)",
-        "dy.mean(axis=axes, keepdims=True)",
+        "return total(dy, axes).reshape(shape)",
+        "return (total(dy, axes) / len(dy)).reshape(shape)",
         TABLE,
     ),
     # --- ops
@@ -117,8 +100,8 @@ FAULTS = [
     Fault(
         "the exponent of a power's gradient",
         "minillm/ops/arithmetic.py",
-        "                y * x ** (y - 1)\n",
-        "                y * x ** y\n",
+        "                y * _power(x, y - 1)\n",
+        "                y * _power(x, y)\n",
         f"{TABLE}::pow",
     ),
     Fault(
@@ -308,8 +291,8 @@ FAULTS = [
     Fault(
         "ids that occur twice count once",
         "minillm/backend/cpu.py",
-        "np.add.reduceat(dy[order], starts, axis=0)",
-        "dy[order][starts]",
+        "for k in range(min(OFTEN, counts.max())):",
+        "for k in range(1):",
         f"{EMBEDDING} {TABLE}::embedding",
     ),
     Fault(
@@ -496,4 +479,5 @@ FAULTS = [
         "if p.ndim >= 1]",
         TRAINER,
     ),
+    *FAULTS_IN_SUMS,
 ]

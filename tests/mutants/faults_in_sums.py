@@ -1,0 +1,88 @@
+"""Faults in sums of many numbers, and in the ways around what NumPy does slowly."""
+
+from __future__ import annotations
+
+from tests.mutants.fault import Fault
+
+SUMS = "tests/ops/test_sums.py"
+SHORT = "tests/ops/test_short_ways.py"
+
+FAULTS_IN_SUMS = [
+    Fault(
+        "sums of 16 bits are made in 16 bits",
+        "minillm/ops/common.py",
+        'return np.dtype("float32") if is_floating(dtype) and dtype.itemsize == 2 else dtype',
+        "return dtype",
+        SUMS,
+    ),
+    Fault(
+        "rows beyond the last block are left out of a sum",
+        "minillm/ops/rows.py",
+        "return y + ones[:rest] @ x[len(x) - rest :] if rest else y",
+        "return y",
+        SUMS,
+    ),
+    Fault(
+        "what is added by number is added up in 16 bits",
+        "minillm/backend/cpu.py",
+        "if target.dtype.itemsize == 2 and is_floating(target.dtype):",
+        "if False:",
+        SUMS,
+    ),
+    Fault(
+        "the norm of all gradients is one float32 sum",
+        "minillm/nn/utils/__init__.py",
+        "PIECE = 1 << 16",
+        "PIECE = 1 << 40",
+        "tests/nn/test_nn_utils.py",
+    ),
+    Fault(
+        "numbers from behind are other rows",
+        "minillm/backend/cpu.py",
+        "ids = np.where(ids < 0, ids + len(target), ids)",
+        "ids = ids % 10**9",
+        SHORT,
+    ),
+    Fault(
+        "ids that occur often are left out",
+        "minillm/backend/cpu.py",
+        "zip(starts[often], counts[often])",
+        "zip(starts[:0], counts[:0])",
+        SHORT,
+    ),
+    Fault(
+        "ties at the edge of the k largest are not looked for",
+        "minillm/ops/sorting.py",
+        ".sum(axis=-1) != k).any()",
+        ".sum(axis=-1) < 0).any()",
+        SHORT,
+    ),
+    Fault(
+        "a running product forgets what comes after the next factor",
+        "minillm/ops/cumulative.py",
+        "s[k] += x[k + 1] * s[k + 1]",
+        "s[k] += x[k + 1] * dy[k + 1]",
+        "tests/ops/test_table.py::cumprod",
+    ),
+    Fault(
+        "gradients of windows that overlap replace each other",
+        "minillm/ops/shape.py",
+        "moved[..., i : i + (windows - 1) * step + 1 : step] += dy[..., i]",
+        "moved[..., i : i + (windows - 1) * step + 1 : step] = dy[..., i]",
+        SHORT,
+    ),
+    Fault(
+        "gradients that lie in steps of one array are taken for neighbours",
+        "minillm/backend/base.py",
+        "            step > 0\n            and places ==",
+        "            step > 0\n            or places ==",
+        "tests/backend/test_both_devices.py::stacked tests/ops/test_attention.py",
+    ),
+    Fault(
+        "a hook may return what it likes",
+        "minillm/autograd/engine.py",
+        "if found != _kind(dy):",
+        "if False:",
+        "tests/autograd/test_engine.py",
+    ),
+]
