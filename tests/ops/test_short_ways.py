@@ -64,6 +64,19 @@ def test_rows_are_added_as_one_by_one(data: st.DataObject) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-3)
 
 
+@pytest.mark.parametrize("width", [1, WIDE_ROW])
+@pytest.mark.parametrize("uses", [1, OFTEN, OFTEN + 1, 5 * OFTEN])
+def test_a_row_that_is_used_often(uses: int, width: int) -> None:
+    ids = np.random.default_rng(0).permutation(np.concatenate([np.repeat(1, uses), [0, 2, 2, 300]]))
+    rows = np.random.default_rng(1).standard_normal((len(ids), width))
+    expected = np.zeros((301, width))
+    np.add.at(expected, ids, rows)
+    found = np.zeros((301, width))
+    get_backend("cpu").scatter_add(found, ids, rows)
+    for sums in (found, get_backend("cpu").embedding_grad(ids, rows, 301)):
+        np.testing.assert_allclose(sums, expected, rtol=1e-12, atol=1e-12)
+
+
 @given(st.integers(257, 400), st.lists(st.integers(0, 256), max_size=60), st.booleans())
 def test_gradients_of_a_large_table_are_added_as_one_by_one(rows: int, ids: list[int], tied: bool) -> None:
     rng = np.random.default_rng(1)
