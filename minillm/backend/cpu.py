@@ -95,7 +95,7 @@ class NumPyBackend(Backend):
             # One number for a place, instead of one an axis: NumPy has a short way for that.
             places = np.zeros((), dtype=np.intp)
             for p, n in zip(parts, target.shape):
-                places = places * n + np.where(p < 0, p + n, p)
+                places = places * n + from_front(p, n)
             np.add.at(target.reshape(-1), places.reshape(-1), np.broadcast_to(values, places.shape).reshape(-1))
             return
         np.add.at(target, index, values)
@@ -108,6 +108,12 @@ OFTEN = 8
 """Uses of one row above which they are added up by a product."""
 
 
+def from_front(places: np.ndarray, n: int) -> np.ndarray:
+    """Return places of an axis of length n counted from its front; negative ones count from its end."""
+    places = places.astype(np.intp, copy=False)  # n may be more than their own type holds
+    return np.where(places < 0, places + n, places)
+
+
 def _add_rows(target: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
     """``target[ids[k]] += rows[k]`` for all k, equal ids in their order.
 
@@ -118,7 +124,7 @@ def _add_rows(target: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
     n = len(ids)
     if not n:
         return
-    ids = np.where(ids < 0, ids + len(target), ids)
+    ids = from_front(ids, len(target))
     order = np.argsort(ids, kind="stable")
     first = np.ones(n, dtype=bool)
     first[1:] = ids[order[1:]] != ids[order[:-1]]

@@ -39,8 +39,8 @@ FAULTS_IN_SUMS = [
     Fault(
         "numbers from behind are other rows",
         "minillm/backend/cpu.py",
-        "ids = np.where(ids < 0, ids + len(target), ids)",
-        "ids = ids % 10**9",
+        "return np.where(places < 0, places + n, places)",
+        "return places",
         SHORT,
     ),
     Fault(

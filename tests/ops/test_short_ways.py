@@ -77,6 +77,15 @@ def test_a_row_that_is_used_often(uses: int, width: int) -> None:
         np.testing.assert_allclose(sums, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int32, np.uint64])
+def test_small_types_of_ids_name_rows_of_large_tables(kind: type) -> None:
+    ids = minillm.tensor(np.array([3, 100, 3], dtype=kind))
+    for read in (lambda w: F.embedding(ids, w), lambda w: w.index_select(0, ids), lambda w: w[ids.long()]):
+        w = minillm.zeros(70_000, WIDE_ROW, requires_grad=True)
+        read(w).sum().backward()
+        assert [w.grad[i, 0].item() for i in (3, 100, 5)] == [2.0, 1.0, 0.0]
+
+
 @given(st.integers(257, 400), st.lists(st.integers(0, 256), max_size=60), st.booleans())
 def test_gradients_of_a_large_table_are_added_as_one_by_one(rows: int, ids: list[int], tied: bool) -> None:
     rng = np.random.default_rng(1)
