@@ -111,7 +111,12 @@ class Backend:
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         """Add ``values`` to ``target[index]`` in place; repeated positions add up, always in the same order."""
-        np.add.at(target, index, values)
+        if target.dtype.itemsize == 2 and is_floating(target.dtype):
+            total = target.astype(np.float32)  # rounded once: by itself a float16 stays at 2048 when ones are added
+            self.scatter_add(total, index, values.astype(np.float32))
+            target[...] = total
+        else:
+            np.add.at(target, index, values)
 
     def embedding_grad(self, ids: Array, dy: Array, num_embeddings: int, total: Array | None = None) -> Array:
         """Sum the rows of ``dy`` that belong to the same id: ``dw[v] = sum over ids == v of dy``.

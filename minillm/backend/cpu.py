@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minillm.backend.base import Array, Backend
-from minillm.backend.device import device, is_floating
+from minillm.backend.device import device
 from minillm.backend.threads import let_blas_sleep
 
 
@@ -76,10 +76,8 @@ class NumPyBackend(Backend):
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         """Add ``values`` to ``target[index]`` in place; see ``Backend.scatter_add``."""
-        if target.dtype.itemsize == 2 and is_floating(target.dtype):
-            total = target.astype(np.float32)  # rounded once: by itself a float16 stays at 2048 when ones are added
-            self.scatter_add(total, index, values.astype(np.float32))
-            target[...] = total
+        if target.dtype.itemsize == 2:  # comes back in float32
+            super().scatter_add(target, index, values)
             return
         parts = index if isinstance(index, tuple) else (index,)
         dim, ids = len(parts) - 1, parts[-1]

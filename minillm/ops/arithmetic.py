@@ -6,7 +6,7 @@ from typing import Any
 
 from minillm.autograd import Function
 from minillm.backend import Array
-from minillm.ops.common import Scalar, operand, promote, shape_of, unbroadcast
+from minillm.ops.common import Scalar, operand, promote, shape_of, unbroadcast, wide
 from minillm.tensor import Tensor
 
 __all__ = [
@@ -279,7 +279,8 @@ def alias(input: Tensor) -> Tensor:
 
 # --- pow: z = x ** y ------------------------------------------------------------------------------------------------
 def _power(x: Array, y: Array) -> Array:
-    if isinstance(y, (int, float)) and y in (3, 4):  # NumPy has short ways for 2 and 1/2 only: a hundredth of the time
+    # NumPy has short ways for 2 and 1/2 only: a hundredth of the time. In 16 bits they would round more than once.
+    if isinstance(y, (int, float)) and y in (3, 4) and wide(x.dtype) == x.dtype:
         return x * x * x if y == 3 else (x * x) * (x * x)
     return x**y
 

@@ -16,7 +16,7 @@ __all__ = ["cumprod", "cumsum", "prod"]
 
 
 LONG = 1024
-"""Elements of an axis."""
+"""Elements of an axis above which it is accumulated in float64."""
 
 
 def _products_of_the_others(xp: Any, x: Array) -> Array:
@@ -30,8 +30,8 @@ def _products_of_the_others(xp: Any, x: Array) -> Array:
 def _running(ctx: Any, accumulate: Any, x: Array, dim: int) -> Array:
     """Apply ``cumsum`` or ``cumprod``; numbers of 16 bits are accumulated in float32.
 
-    NumPy goes through an axis one by one, where float32 would be off by 2e-5 after a million: a LONG one is accumulated
-    in float64 on a CPU. CuPy adds up as a tree.
+    NumPy goes through an axis one by one, where float32 would be off by 2e-5 after a million: a ``LONG`` one is
+    accumulated in float64 on a CPU. CuPy adds up as a tree.
     """
     if not x.ndim:
         return x.copy()
