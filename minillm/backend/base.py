@@ -105,6 +105,10 @@ class Backend:
             return self.xp.lib.stride_tricks.as_strided(first, shape, strides)
         return self.xp.stack(arrays, axis=axis)
 
+    def where(self, condition: Array, x: Any, y: Any) -> Array:
+        """``x`` where the condition holds, ``y`` elsewhere: arrays or numbers."""
+        return self.xp.where(condition, x, y)
+
     def erf(self, x: Array) -> Array:
         """The error function, elementwise."""
         return erf(x)

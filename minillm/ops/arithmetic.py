@@ -7,6 +7,7 @@ from typing import Any
 from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.ops.common import Scalar, operand, promote, shape_of, unbroadcast, wide
+from minillm.ops.rows import at_least, at_most
 from minillm.tensor import Tensor
 
 __all__ = [
@@ -280,8 +281,8 @@ def alias(input: Tensor) -> Tensor:
 # --- pow: z = x ** y ------------------------------------------------------------------------------------------------
 def _power(x: Array, y: Array) -> Array:
     # NumPy has short ways for 2 and 1/2 only: a hundredth of the time. In 16 bits they would round more than once.
-    if isinstance(y, (int, float)) and y in (3, 4) and wide(x.dtype) == x.dtype:
-        return x * x * x if y == 3 else (x * x) * (x * x)
+    if isinstance(y, (int, float)) and y in (3, 4, -0.5) and wide(x.dtype) == x.dtype:
+        return x * x * x if y == 3 else (x * x) * (x * x) if y == 4 else 1 / x**0.5
     return x**y
 
 
@@ -341,7 +342,8 @@ class Extremum(Function):
     @staticmethod
     def backward(ctx: Any, dz: Array) -> tuple[Array | None, Array | None]:
         x, y = ctx.saved_arrays
-        share = ctx.xp.where(x == y, 0.5, (x > y) if ctx.largest else (x < y)).astype(dz.dtype)
+        above, reached = (x > y, x >= y) if ctx.largest else (x < y, x <= y)
+        share = (above.astype(dz.dtype) + reached) * 0.5
         needs_x, needs_y = ctx.needs_input_grad
         dx = unbroadcast(dz * share, ctx.shapes[0]) if needs_x else None
         return dx, unbroadcast(dz * (1 - share), ctx.shapes[1]) if needs_y else None
@@ -363,8 +365,8 @@ class Clamp(Function):
     @staticmethod
     def forward(ctx: Any, x: Array, low: Any, high: Any) -> Array:
         xp = ctx.xp
-        y = x if low is None else xp.maximum(x, low)
-        y = y if high is None else xp.minimum(y, high)
+        y = x if low is None else at_least(xp, x, low)
+        y = y if high is None else at_most(xp, y, high)
         ctx.shapes = x.shape, shape_of(low), shape_of(high)
         ctx.save_for_backward(x, low, high)
         return y.copy() if y is x else y
@@ -374,11 +376,11 @@ class Clamp(Function):
         x, low, high = ctx.saved_arrays
         below = False if low is None else x < low
         above = False if high is None else x > high
-        xp, needs = ctx.xp, ctx.needs_input_grad
-        dx = unbroadcast(xp.where(below | above, 0, dy), ctx.shapes[0]) if needs[0] else None
+        xp, where, needs = ctx.xp, ctx.backend.where, ctx.needs_input_grad
+        dx = unbroadcast(where(below | above, 0, dy), ctx.shapes[0]) if needs[0] else None
         at_low = False if high is None or low is None else low > high
-        dlow = unbroadcast(xp.where(below & ~xp.asarray(at_low), dy, 0), ctx.shapes[1]) if needs[1] else None
-        return dx, dlow, unbroadcast(xp.where(above | at_low, dy, 0), ctx.shapes[2]) if needs[2] else None
+        dlow = unbroadcast(where(below & ~xp.asarray(at_low), dy, 0), ctx.shapes[1]) if needs[1] else None
+        return dx, dlow, unbroadcast(where(above | at_low, dy, 0), ctx.shapes[2]) if needs[2] else None
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -404,12 +406,12 @@ class Where(Function):
         ctx.save_for_backward(condition)
         ctx.shapes = shape_of(x), shape_of(y)
         dtype = next((a.dtype for a in (x, y) if hasattr(a, "dtype")), None)
-        return ctx.xp.where(condition, x, y).astype(dtype, copy=False)
+        return ctx.backend.where(condition, x, y).astype(dtype, copy=False)
 
     @staticmethod
     def backward(ctx: Any, dz: Array) -> tuple[None, Array | None, Array | None]:
         (condition,) = ctx.saved_arrays
-        where, (_, needs_x, needs_y) = ctx.xp.where, ctx.needs_input_grad
+        where, (_, needs_x, needs_y) = ctx.backend.where, ctx.needs_input_grad
         dx = unbroadcast(where(condition, dz, 0), ctx.shapes[0]) if needs_x else None
         return None, dx, unbroadcast(where(condition, 0, dz), ctx.shapes[1]) if needs_y else None
 

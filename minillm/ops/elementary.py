@@ -14,6 +14,7 @@ from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.backend.device import finfo, is_floating
 from minillm.ops.common import operand, promote
+from minillm.ops.rows import in_tiles
 from minillm.tensor import Tensor
 
 __all__ = [
@@ -341,7 +342,14 @@ class Erf(Function):
     @staticmethod
     def forward(ctx: Any, x: Array) -> Array:
         ctx.save_for_backward(x)
-        return ctx.backend.erf(x)
+        flat = x.reshape(-1)
+        y = ctx.xp.empty_like(flat)
+
+        def tile(part: slice) -> None:
+            y[part] = ctx.backend.erf(flat[part])
+
+        in_tiles(ctx.backend, (flat.size, 1), tile)
+        return y.reshape(x.shape)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:

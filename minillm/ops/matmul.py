@@ -8,7 +8,7 @@ from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.ops.arithmetic import add, mul
 from minillm.ops.common import cast, one_dtype, unbroadcast
-from minillm.ops.rows import as_rows, column_sum, working
+from minillm.ops.rows import add_row, as_rows, column_sum, working
 from minillm.ops.shape import unsqueeze
 from minillm.tensor import Tensor
 
@@ -173,7 +173,7 @@ class Linear(Function):
         ctx.x_shape = x.shape
         y = ctx.backend.matmul(rows, w.T)  # BLAS reads w backwards: nothing is copied
         if b is not None:
-            y += b
+            add_row(ctx.backend, y, b)
         return y.reshape(*x.shape[:-1], w.shape[0])
 
     @staticmethod

@@ -14,7 +14,7 @@ from minillm.backend import Array
 from minillm.ops.activation import GELUTanh, gelu, gelu_tanh_formula
 from minillm.ops.common import one_dtype
 from minillm.ops.matmul import linear, linear_formula
-from minillm.ops.rows import as_rows, column_sum, multiply, working
+from minillm.ops.rows import add_row, as_rows, column_sum, multiply, working
 from minillm.tensor import Tensor
 
 
@@ -35,11 +35,11 @@ class MLP(Function):
         rows = as_rows(x, x.shape[-1])  # (N, in)
         u = ctx.backend.matmul(rows, w1.T)  # (N, hidden)
         if b1 is not None:
-            u += b1
+            add_row(ctx.backend, u, b1)
         h, slope = GELUTanh.evaluate(ctx, u, inside)
         y = ctx.backend.matmul(h, w2.T)  # (N, out)
         if b2 is not None:
-            y += b2
+            add_row(ctx.backend, y, b2)
         ctx.save_for_backward(
             rows if needs_w1 else None, h if needs_w2 else None, slope, w1 if needs_x else None, w2 if inside else None
         )

@@ -445,14 +445,12 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     n = x.shape[axis]
     if not n:
         raise IndexError("median: there is no element to choose from")
-    from minillm.ops.arithmetic import where
-    from minillm.ops.elementary import isnan
-    from minillm.ops.sorting import sort
-
-    values, indices = sort(x, axis, stable=True)
-    known = n - isnan(values).sum(axis, keepdim=True)  # NaN is sorted behind all numbers
-    places = where(known < n, known, (n - 1) // 2)
-    values, indices = values.gather(axis, places), indices.gather(axis, places)
+    xp, keys = x.backend.xp, x.array.astype(wide(x.dtype), copy=False)
+    middle = xp.take(xp.partition(keys, (n - 1) // 2, axis=axis), xp.asarray([(n - 1) // 2]), axis=axis)
+    unknown = xp.isnan(keys)
+    chosen = xp.where(unknown.any(axis=axis, keepdims=True), unknown, keys == middle)
+    indices = Tensor._wrap(chosen.argmax(axis=axis, keepdims=True))
+    values = x.gather(axis, indices)
     if not input.ndim or not keepdim:
         values, indices = values.squeeze(axis), indices.squeeze(axis)
     return ValuesIndices(values, indices)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,9 @@ two threads and in one, layer norm of 768 x 128 numbers and its gradient take 0.
 4.4; GELU of 1024 x 512 2.2 and 2.0 ms, of 2048 x 1536 8.2 and 9 to 12.
 """
 
+
+ADD_FROM, LONG_ROW = 1 << 17, 1 << 13
+"""Elements of an array from which ``add_row`` makes its row longer, and how long."""
 
 ROWS = 1 << 12
 """Rows that BLAS adds up at once: after a million of them a float32 sum would be off by 1e-5, in two steps by 2e-7."""
@@ -67,6 +71,21 @@ def multiply(backend: Backend, x: Array, y: Array, out: Array | None) -> Array:
 
     in_tiles(backend, (x.size, 1), tile)
     return out
+
+
+def at_least(xp: Any, x: Array, low: Any, out: Array | None = None) -> Array:
+    """Return ``max(x, low)``; NaN stays NaN."""
+    # NumPy's maximum of an array and a number takes three times as long as its clip.
+    if x.dtype.kind == "f" and isinstance(low, (int, float)):
+        return x.clip(low, math.inf, out=out)
+    return xp.maximum(x, low, out=out)
+
+
+def at_most(xp: Any, x: Array, high: Any, out: Array | None = None) -> Array:
+    """Return ``min(x, high)``; NaN stays NaN."""
+    if x.dtype.kind == "f" and isinstance(high, (int, float)):
+        return x.clip(-math.inf, high, out=out)
+    return xp.minimum(x, high, out=out)
 
 
 def working(x: Array) -> Array:
@@ -122,6 +141,23 @@ def row_dot(backend: Backend, x: Array, y: Array) -> Array:
     if backend.name != "cpu":
         return (x * y).sum(axis=-1, keepdims=True)
     return np.einsum("...i,...i->...", x, y)[..., None]
+
+
+def add_row(backend: Backend, x: Array, row: Array) -> None:
+    """Add a row to every row of x (N, C) in place.
+
+    NumPy takes 45 ns to go from one row to the next, or copies the row over and over into a buffer. For large arrays
+    the row is written several times side by side first: 2048 x 1536, 0.53 to 0.32 ms.
+    """
+    n, width = x.shape
+    times = LONG_ROW // max(width, 1)
+    if backend.name != "cpu" or x.size < ADD_FROM or times < 2 or not x.flags.c_contiguous:
+        x += row
+        return
+    whole = n - n % times
+    part = x[:whole].reshape(-1, times * width)
+    part += np.concatenate([row] * times)
+    x[whole:] += row
 
 
 def column_sum(backend: Backend, x: Array) -> Array:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.backend.device import is_floating
 from minillm.ops.common import cast, normalize_dim
-from minillm.ops.rows import as_rows, exp_rows, in_tiles, row_dot, row_max, row_sum, working
+from minillm.ops.rows import ROWS, as_rows, exp_rows, in_tiles, row_dot, row_max, row_sum, working
 from minillm.tensor import Tensor
 
 __all__ = ["log_softmax", "softmax"]
@@ -24,8 +25,20 @@ def log_softmax_formula(xp: Any, x: Any, axis: int) -> Any:
     return x - xp.log(xp.sum(xp.exp(x), axis=axis, keepdims=True))
 
 
+WIDE = 64
+"""Elements behind an axis from which whole rows are added up as they lie, instead of moving the axis."""
+
+
 class _AlongRows(Function):
-    """Both ops work on rows: the axis goes last, tiles of rows are computed, and the axis goes back."""
+    """Both ops work on rows: the axis goes last, tiles of rows are computed, and the axis goes back.
+
+    That is two copies. Where many numbers lie behind the axis it stays where it is: (4096, 256) along the first one
+    takes 1.3 ms instead of 6.9.
+    """
+
+    @staticmethod
+    def stays(x: Array, axis: int) -> bool:
+        return math.prod(x.shape[axis + 1 :]) >= WIDE and 0 < x.shape[axis] <= ROWS
 
     @staticmethod
     def rows(ctx: Any, x: Array) -> Array:
@@ -47,6 +60,10 @@ class Softmax(_AlongRows):
     @staticmethod
     def forward(ctx: Any, x: Array, *, axis: int) -> Array:
         ctx.axis = axis
+        if Softmax.stays(x, axis):
+            result = softmax_formula(ctx.xp, working(x), axis).astype(x.dtype, copy=False)
+            ctx.save_for_backward(result)
+            return result
         x_rows = Softmax.rows(ctx, x)
         y = ctx.xp.empty_like(x_rows)
         m, z = ctx.xp.empty((2, len(y), 1), dtype=y.dtype)
@@ -65,6 +82,9 @@ class Softmax(_AlongRows):
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
         (y,) = ctx.saved_arrays
+        if Softmax.stays(y, ctx.axis):
+            y, dy = working(y), working(dy)
+            return y * (dy - (dy * y).sum(axis=ctx.axis, keepdims=True))
         y_rows, dy_rows = Softmax.rows(ctx, y), Softmax.rows(ctx, dy)
         dx = ctx.xp.empty_like(y_rows)
 
@@ -83,6 +103,10 @@ class LogSoftmax(_AlongRows):
     @staticmethod
     def forward(ctx: Any, x: Array, *, axis: int) -> Array:
         ctx.axis = axis
+        if LogSoftmax.stays(x, axis):
+            result = log_softmax_formula(ctx.xp, working(x), axis).astype(x.dtype, copy=False)
+            ctx.save_for_backward(result)
+            return result
         x_rows = LogSoftmax.rows(ctx, x)
         y = ctx.xp.empty_like(x_rows)
 
@@ -101,6 +125,9 @@ class LogSoftmax(_AlongRows):
     @staticmethod
     def backward(ctx: Any, dy: Array) -> Array:
         (y,) = ctx.saved_arrays
+        if LogSoftmax.stays(y, ctx.axis):
+            y, dy = working(y), working(dy)
+            return dy - ctx.xp.exp(y) * dy.sum(axis=ctx.axis, keepdims=True)
         y_rows, dy_rows = LogSoftmax.rows(ctx, y), LogSoftmax.rows(ctx, dy)
         dx = ctx.xp.empty_like(y_rows)
 

@@ -6,6 +6,7 @@ from tests.mutants.fault import Fault
 
 SUMS = "tests/ops/test_sums.py"
 SHORT = "tests/ops/test_short_ways.py"
+LARGE = "tests/ops/test_where_it_is_large.py"
 
 FAULTS_IN_SUMS = [
     Fault(
@@ -84,5 +85,54 @@ FAULTS_IN_SUMS = [
         "if found != _kind(dy):",
         "if False:",
         "tests/autograd/test_engine.py",
+    ),
+    Fault(
+        "what is not chosen by its bits is lost",
+        "minillm/backend/cpu.py",
+        "bits &= x if not y.ndim and y == 0 else x ^ y\n            bits ^= y",
+        "bits &= x",
+        LARGE,
+    ),
+    Fault(
+        "blocks of running sums do not follow each other",
+        "minillm/ops/cumulative.py",
+        "blocks[:, i] += blocks[:, i - 1, -1:]",
+        "blocks[:, i] += blocks[:, i - 1, :1]",
+        LARGE,
+    ),
+    Fault(
+        "products are always divided",
+        "minillm/ops/cumulative.py",
+        "if y.all() and ctx.xp.isfinite(y).all():",
+        "if True:",
+        LARGE,
+    ),
+    Fault(
+        "the slope of GELU is that of the other side",
+        "minillm/ops/activation.py",
+        "sign = xp.multiply(slope, -2, out=size)",
+        "sign = xp.multiply(slope, 2, out=size)",
+        LARGE,
+    ),
+    Fault(
+        "an index of the caller is kept, not copied",
+        "minillm/ops/indexing.py",
+        "(index.array.reshape(-1).copy(),)",
+        "(index.array.reshape(-1),)",
+        LARGE,
+    ),
+    Fault(
+        "the rows behind the last long one have nothing added",
+        "minillm/ops/rows.py",
+        "    x[whole:] += row\n",
+        "    x[n:] += row\n",
+        LARGE,
+    ),
+    Fault(
+        "the median of rows with NaN is one of the numbers",
+        "minillm/ops/reduction.py",
+        "xp.where(unknown.any(axis=axis, keepdims=True), unknown, keys == middle)",
+        "keys == middle",
+        LARGE,
     ),
 ]
