@@ -15,7 +15,7 @@ from minillm.backend.device import bfloat16, float16, float32, is_floating
 from minillm.ops.common import cast
 from minillm.tensor import Tensor
 
-PRODUCTS = frozenset("Attention Linear MLP MatMul".split())
+PRODUCTS = frozenset("Attention GRU LSTM Linear MLP MatMul RNN".split())
 """Computed in the low precision: nearly all of the arithmetic of a network. Sums inside are float32."""
 
 LOSSES = frozenset(

@@ -1,4 +1,4 @@
-"""Recurrent networks: RNN, LSTM, GRU, written as plain loops over time."""
+"""Recurrent networks: RNN, LSTM, GRU. The loops over time are ops: ``minillm/ops/recurrent.py``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from minillm import ops
 from minillm.nn import init
 from minillm.nn.module import Module
 from minillm.nn.parameter import Parameter
+from minillm.ops.recurrent import gru, lstm, rnn
 from minillm.tensor import Tensor
 
 
@@ -18,28 +19,26 @@ def _check_nonlinearity(module: Module, name: str) -> None:
         raise ValueError(f"{type(module).__name__}: expected nonlinearity 'tanh' or 'relu', got {name!r}")
 
 
-def _rnn_step(x: Tensor, state: tuple[Tensor, ...], w: Any, nonlinearity: str) -> tuple[Tensor, ...]:
-    """``h' = tanh(W x + b + U h + c)``; ``x`` holds ``W x + b`` already."""
-    z = x + ops.linear(state[0], w[1], w[3])
-    return (ops.tanh(z) if nonlinearity == "tanh" else ops.relu(z),)
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return a if b is None else a + b
 
 
-def _lstm_step(x: Tensor, state: tuple[Tensor, ...], w: Any, _: str) -> tuple[Tensor, ...]:
-    """``c' = f c + i g``, ``h' = o tanh(c')`` with gates i, f, g, o from x and h."""
-    h, c = state
-    i, f, g, o = (x + ops.linear(h, w[1], w[3])).chunk(4, -1)
-    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-    return ops.sigmoid(o) * ops.tanh(c), c
+# Each takes an input (T, B, C), the first states and [weight_ih, weight_hh, bias_ih, bias_hh], and returns the state at
+# every time and the last ones. The inputs' part of all times is one product.
+def _rnn_layer(x: Tensor, state: tuple[Tensor, ...], w: Any, nonlinearity: str, reverse: bool) -> Any:
+    projected = ops.linear(x, w[0], _sum(w[2], w[3]))
+    y = rnn(projected, state[0], w[1], relu=nonlinearity == "relu", reverse=reverse)
+    return y, (y[0 if reverse else -1],)
 
 
-def _gru_step(x: Tensor, state: tuple[Tensor, ...], w: Any, _: str) -> tuple[Tensor, ...]:
-    """``h' = (1 - z) n + z h`` with ``n = tanh(x_n + r (U h + c)_n)`` and gates r, z from x and h."""
-    (h,) = state
-    xr, xz, xn = x.chunk(3, -1)
-    hr, hz, hn = ops.linear(h, w[1], w[3]).chunk(3, -1)
-    n = ops.tanh(xn + ops.sigmoid(xr + hr) * hn)
-    z = ops.sigmoid(xz + hz)
-    return (n + z * (h - n),)
+def _lstm_layer(x: Tensor, state: tuple[Tensor, ...], w: Any, _: str, reverse: bool) -> Any:
+    y, c = lstm(ops.linear(x, w[0], _sum(w[2], w[3])), *state, w[1], reverse=reverse)
+    return y, (y[0 if reverse else -1], c)
+
+
+def _gru_layer(x: Tensor, state: tuple[Tensor, ...], w: Any, _: str, reverse: bool) -> Any:
+    y = gru(ops.linear(x, w[0], w[2]), state[0], w[1], w[3], reverse=reverse)
+    return y, (y[0 if reverse else -1],)
 
 
 def _check_states(module: Module, states: Sequence[Tensor], shape: tuple[int, ...]) -> None:
@@ -53,7 +52,7 @@ class _Recurrent(Module):
     """What RNN, LSTM and GRU share: layers, directions, the loop over time."""
 
     gates = 1
-    step: Any
+    layer: Any
     states = 1
     nonlinearity = "tanh"
 
@@ -131,12 +130,8 @@ class _Recurrent(Module):
                     self._parameters.get(name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
                 ]
                 state = tuple(s[layer * directions + direction] for s in start)
-                projected = ops.linear(x, w[0], w[2]).unbind(0)  # the inputs' part of all times in one product
-                out = []
-                for z in reversed(projected) if direction else projected:
-                    state = type(self).step(z, state, w, self.nonlinearity)
-                    out.append(state[0])
-                outs.append(ops.stack(out[::-1] if direction else out))
+                out, state = type(self).layer(x, state, w, self.nonlinearity, direction == 1)
+                outs.append(out)
                 last.append(state)
             x = ops.cat(outs, -1) if directions == 2 else outs[0]
         ends = [ops.stack([s[i] for s in last]) for i in range(self.states)]
@@ -164,7 +159,7 @@ class _Recurrent(Module):
 class RNN(_Recurrent):
     """The plain recurrent network: ``h' = tanh(W x + b + U h + c)``. Source: Elman, 1990."""
 
-    step = staticmethod(_rnn_step)
+    layer = staticmethod(_rnn_layer)
 
     def __init__(
         self,
@@ -188,14 +183,14 @@ class LSTM(_Recurrent):
     """Long short-term memory. Source: Hochreiter and Schmidhuber, 1997; with forget gates, Gers et al., 2000."""
 
     gates, states = 4, 2
-    step = staticmethod(_lstm_step)
+    layer = staticmethod(_lstm_layer)
 
 
 class GRU(_Recurrent):
     """Gated recurrent unit. Source: Cho et al., 2014."""
 
     gates = 3
-    step = staticmethod(_gru_step)
+    layer = staticmethod(_gru_layer)
 
 
 class _Cell(Module):
@@ -203,7 +198,7 @@ class _Cell(Module):
 
     gates = 1
     states = 1
-    step: Any
+    layer: Any
     nonlinearity = "tanh"
 
     def __init__(
@@ -229,7 +224,9 @@ class _Cell(Module):
             state = tuple(hx) if self.states > 1 else (hx,)
         _check_states(self, state, (*input.shape[:-1], self.hidden_size))
         w = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        state = type(self).step(ops.linear(input, w[0], w[2]), state, w, self.nonlinearity)
+        x, batch = input.reshape((1, -1, input.shape[-1])), (*input.shape[:-1], self.hidden_size)
+        rows = tuple(s.reshape((x.shape[1], self.hidden_size)) for s in state)
+        state = tuple(s.reshape(batch) for s in type(self).layer(x, rows, w, self.nonlinearity, False)[1])
         return state if self.states > 1 else state[0]
 
     def extra_repr(self) -> str:
@@ -240,7 +237,7 @@ class _Cell(Module):
 class RNNCell(_Cell):
     """One step of an ``RNN``."""
 
-    step = staticmethod(_rnn_step)
+    layer = staticmethod(_rnn_layer)
 
     def __init__(
         self,
@@ -264,11 +261,11 @@ class LSTMCell(_Cell):
     """One step of an ``LSTM``."""
 
     gates, states = 4, 2
-    step = staticmethod(_lstm_step)
+    layer = staticmethod(_lstm_layer)
 
 
 class GRUCell(_Cell):
     """One step of a ``GRU``."""
 
     gates = 3
-    step = staticmethod(_gru_step)
+    layer = staticmethod(_gru_layer)

@@ -12,6 +12,7 @@ import pytest
 import minillm
 import minillm.nn.functional as F
 from minillm import ops
+from minillm.ops import recurrent
 from minillm.ops.mlp import mlp
 
 
@@ -61,6 +62,9 @@ TABLE: dict[str, tuple[Any, list[tuple[int, ...]], dict[str, Any], dict[str, Any
     "log_softmax_formula": (F.log_softmax, [Y], {"dim": -1}, {"axis": -1}),
     "linear_formula": (F.linear, [Y, (5, 4), (5,)], {}, {}),
     "mlp_formula": (mlp, [Y, (8, 4), (8,), (5, 8), (5,)], {}, {}),
+    "rnn_formula": (lambda x, h, w: recurrent.rnn(x[None], h, w)[0], [(2, 3), (2, 3), (3, 3)], {}, {}),
+    "lstm_formula": (lambda x, *rest: recurrent.lstm(x[None], *rest)[0][0], [(2, 12), (2, 3), (2, 3), (12, 3)], {}, {}),
+    "gru_formula": (lambda x, *rest: recurrent.gru(x[None], *rest)[0], [(2, 9), (2, 3), (9, 3), (9,)], {}, {}),
     "layer_norm_formula": (lambda x, w, b: F.layer_norm(x, (4,), w, b), [Y, (4,), (4,)], {}, {}),
     "rms_norm_formula": (lambda x, w: F.rms_norm(x, (4,), w, eps=1e-5), [Y, (4,)], {}, {}),
     "attention_formula": (F.scaled_dot_product_attention, [(2, 3, 4), (2, 5, 4), (2, 5, 6)], {}, {"scale": 0.5}),
