@@ -47,7 +47,7 @@ class Writer:
             attention, mlp = block.attention, block.mlp
             qkv, qkv_bias = _after(block.norm1, attention.qkv)
             for a in (qkv, qkv_bias):
-                a[: config.n_embd] *= self.shape[1] ** -0.5
+                a[..., : config.n_embd] *= self.shape[1] ** -0.5
             down, down_bias = _without_mean(mlp.down)
             down *= 0.5
             inner = _without_mean(attention.projection), _after(block.norm2, mlp.up)
@@ -121,11 +121,19 @@ def can_write(model: Any, whole: Parts, block: Parts) -> bool:
 
 
 Parts = Sequence[tuple[str, type]]
-Weights = tuple[np.ndarray, np.ndarray]
+Weights = tuple[np.ndarray, np.ndarray]  # (in, out) and (out,)
+
+
+def _turned(w: np.ndarray) -> np.ndarray:
+    """Return a weight (out, in) as (in, out), the longer axis side by side in memory.
+
+    With few rows a product takes as long as it takes to read the weight: for (1536, 384) 60 us, the other way 93.
+    """
+    return np.ascontiguousarray(w.T) if w.shape[0] >= w.shape[1] else w.T
 
 
 def _linear(x: np.ndarray, layer: Weights) -> np.ndarray:
-    y = (layer[0] @ x.T).T  # for few rows BLAS is up to a third faster this way round
+    y = x @ layer[0]
     y += layer[1]
     return y
 
@@ -139,13 +147,13 @@ def _after(norm: Any, layer: Any) -> Weights:
     """Return weight and bias of a layer that takes a norm's weight and bias upon itself."""
     w = layer.weight.array
     scale = w.shape[1] ** 0.5 * _or(norm.weight, 1, w[0])
-    return w * scale, w @ _or(norm.bias, 0, w[0]) + _or(layer.bias, 0, w)
+    return _turned(w * scale), w @ _or(norm.bias, 0, w[0]) + _or(layer.bias, 0, w)
 
 
 def _without_mean(layer: Any) -> Weights:
     """Return weight and bias of a layer whose results have mean 0."""
     w = layer.weight.array
-    return w - w.mean(axis=0), _centred(_or(layer.bias, 0, w))
+    return _turned(w - w.mean(axis=0)), _centred(_or(layer.bias, 0, w))
 
 
 def _centred(x: np.ndarray) -> np.ndarray:

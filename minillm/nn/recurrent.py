@@ -32,7 +32,8 @@ def _rnn_layer(x: Tensor, state: tuple[Tensor, ...], w: Any, nonlinearity: str, 
 
 
 def _lstm_layer(x: Tensor, state: tuple[Tensor, ...], w: Any, _: str, reverse: bool) -> Any:
-    y, c = lstm(ops.linear(x, w[0], _sum(w[2], w[3])), *state, w[1], reverse=reverse)
+    h, c = state
+    y, c = lstm(ops.linear(x, w[0], _sum(w[2], w[3])), h, c, w[1], reverse=reverse)
     return y, (y[0 if reverse else -1], c)
 
 
