@@ -3,7 +3,7 @@
     python -m tests.bench                      everything, about 40 minutes
     python -m tests.bench --quick              the training step at S65 only, a few minutes
     python -m tests.bench --only train --workloads S65 M65 --seconds 60
-    python -m tests.bench --only ops           single ops, a minute
+    python -m tests.bench --only ops           single ops, NumPy alone, a minute
     python -m tests.bench --only scaling
     python -m tests.bench --only train --pairings avx512
     python -m tests.bench --report             tables and pictures of what was measured before
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace, found: dict[str, Any]) -> Iterator[str]:
         found["micro"] = once("tests.bench.micro:measure", dict(os.environ))
         yield report.micro_table(found["micro"])
     if "ops" in args.only:
-        found["ops"] = once("tests.bench.ops:measure", dict(os.environ))
+        found["ops"] = once("tests.bench.ops:measure", {**os.environ, "MINILLM_NUMBA": "0"})
         yield report.ops_table(found["ops"])
     if "scaling" in args.only:
         found["scaling"] = sweep_all(args.seconds / 20)

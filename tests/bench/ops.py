@@ -16,6 +16,8 @@ N, C = 4096, 256
 SMALLEST_SECONDS = 0.1
 """An op is repeated for so long, at least three times; the shortest time counts."""
 
+RECURRENT = ("RNN", "GRU", "LSTM")
+
 Op = Callable[[Any, Any], Any]
 
 # name: what is done with a tensor x (N, C) and with g: a library (m), its functions (F), and other tensors.
@@ -72,6 +74,7 @@ OPS: dict[str, Op] = {
     "pad": lambda x, g: g.F.pad(x, (1, 2)),
     "flip": lambda x, g: x.flip(0),
     "dropout": lambda x, g: g.F.dropout(x, 0.1),
+    **{f"{name}, 64 steps": lambda x, g, name=name: g.layers[name](x.view(64, 64, C))[0] for name in RECURRENT},
     "causal attention": lambda x, g: g.F.scaled_dot_product_attention(*[x.view(16, 8, 256, 32)] * 3, is_causal=True),
 }  # fmt: skip
 
@@ -89,6 +92,10 @@ class Given:
         self.mask = library.tensor(rng.random((N, C)) < 0.5)
         self.rows, self.columns = (library.tensor(rng.integers(n, size=N)) for n in (N, C))
         self.places = library.tensor(rng.integers(N, size=(N, C)))
+        self.layers = {name: getattr(library.nn, name)(C, C) for name in RECURRENT}
+        with library.no_grad():
+            for p in (p for layer in self.layers.values() for p in layer.parameters()):
+                p.copy_(library.tensor(rng.standard_normal(tuple(p.shape), dtype=np.float32) / 16))
 
     @staticmethod
     def positive_of(x: Any) -> Any:

@@ -135,4 +135,25 @@ FAULTS_IN_SUMS = [
         "keys == middle",
         LARGE,
     ),
+    Fault(
+        "an LSTM's cell has no gradient from later steps",
+        "minillm/ops/recurrent.py",
+        "dc = dh * to_cell[t] + dc",
+        "dc = dh * to_cell[t]",
+        "tests/ops/test_table.py::lstm",
+    ),
+    Fault(
+        "a sequence read backwards begins with the wrong states",
+        "minillm/ops/recurrent.py",
+        "[states[1:], first[None]] if reverse",
+        "[first[None], states[:-1]] if reverse",
+        "tests/ops/test_table.py::rnn",
+    ),
+    Fault(
+        "the new part of a GRU has the reset gate's gradient twice",
+        "minillm/ops/recurrent.py",
+        "xp.multiply(to_n * updates, r * (1 - r), out=to_x[..., :width])",
+        "xp.multiply(to_n * updates, r, out=to_x[..., :width])",
+        "tests/ops/test_table.py::gru",
+    ),
 ]
