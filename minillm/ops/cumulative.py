@@ -9,6 +9,7 @@ import numpy as np
 
 from minillm.autograd import Function
 from minillm.backend import Array
+from minillm.backend.device import is_floating
 from minillm.ops.common import cast, normalize_dim, wide
 from minillm.ops.reduction import kept_shape
 from minillm.tensor import Tensor
@@ -69,8 +70,8 @@ def _sums_in_blocks(y: np.ndarray, dim: int) -> np.ndarray:
 
 
 class Prod(Function):
-    """``y = product of x``: each element gets ``dy`` times the product of the others, which is ``y / x`` if y is
-    neither 0 nor infinite.
+    """``y = product of x``: each element gets ``dy`` times the product of the others, which is ``y / x`` unless y is so
+    small that digits are lost, or infinite.
     """
 
     @staticmethod
@@ -86,7 +87,7 @@ class Prod(Function):
         x = x.astype(wide(x.dtype), copy=False)
         if x.size == 0:
             return ctx.xp.zeros_like(x)
-        if y.all() and ctx.xp.isfinite(y).all():
+        if is_floating(x.dtype) and ((abs(y) >= np.finfo(x.dtype).tiny) & ctx.xp.isfinite(y)).all():
             return (y * dy).reshape(() if ctx.dim is None else kept_shape(x.shape, (ctx.dim,))) / x
         if ctx.dim is None:
             return (_products_of_the_others(ctx.xp, x.reshape(-1)) * dy).reshape(x.shape)
@@ -146,10 +147,13 @@ class CumProd(Function):
         x, s = (xp.moveaxis(a, ctx.dim, 0).astype(wide(a.dtype), order="C") for a in (x, dy))
         for k in range(len(x) - 2, -1, -1):
             s[k] += x[k + 1] * s[k + 1]
-        before = xp.ones_like(x[:1])
-        for k in range(1, len(x)):
-            before *= x[k - 1]
-            s[k] *= before[0]
+        if len(x) > 1 and x[0].size < WIDE:
+            s[1:] *= xp.cumprod(x[:-1], axis=0)
+        elif len(x) > 1:  # NumPy's cumprod goes down column by column
+            before = x[0].copy()
+            for k in range(1, len(x)):
+                s[k] *= before
+                before *= x[k]
         return xp.moveaxis(s, 0, ctx.dim)
 
 

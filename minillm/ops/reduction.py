@@ -447,7 +447,7 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
         raise IndexError("median: there is no element to choose from")
     xp, keys = x.backend.xp, x.array.astype(wide(x.dtype), copy=False)
     middle = xp.take(xp.partition(keys, (n - 1) // 2, axis=axis), xp.asarray([(n - 1) // 2]), axis=axis)
-    unknown = xp.isnan(keys)
+    unknown = keys != keys  # NaN
     chosen = xp.where(unknown.any(axis=axis, keepdims=True), unknown, keys == middle)
     indices = Tensor._wrap(chosen.argmax(axis=axis, keepdims=True))
     values = x.gather(axis, indices)

@@ -191,7 +191,8 @@ def test_the_median_stands_in_the_middle_of_a_sort(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    "factors", [[2.0, 3.0, 4.0], [2.0, 0.0, 4.0], [0.0, 0.0, 1.0], [1e-200, 1e-200, 3.0], [1e200, 1e200, 1.0]]
+    "factors",
+    [[2.0, 3, 4], [2.0, 0, 4], [0.0, 0, 1], [1e-200, 1e-200, 3], [3e-160, 3e-160, 7], [1e200, 1e200, 1]],
 )
 def test_products_that_are_0_or_too_large_are_not_divided(factors: list[float]) -> None:
     x = minillm.tensor([factors, [1.0, 1.0, 1.0]], dtype=minillm.float64, requires_grad=True)
@@ -249,3 +250,16 @@ def test_an_index_may_be_changed_after_it_was_used() -> None:
             assert x.grad.tolist() == [10.0, 0.0, 20.0]
         else:
             assert source.grad.tolist() == [10.0, 30.0]
+
+
+@pytest.mark.parametrize("shape", [(0, WIDE), (1, WIDE), (6, WIDE), (6, 2), (0,), (5,)])
+def test_running_products_of_rows(shape: tuple[int, ...]) -> None:
+    x = minillm.randn(*shape, dtype=minillm.float64, requires_grad=True)
+    y, one_by_one = x.cumprod(0), [minillm.prod(x[: t + 1], 0) for t in range(len(x))]
+    if len(x):
+        np.testing.assert_allclose(y.detach().numpy(), minillm.stack(one_by_one).detach().numpy(), rtol=1e-12)
+    dy = minillm.randn(*shape, dtype=minillm.float64)
+    (dx,) = minillm.autograd.grad(y, x, dy)
+    if len(x):
+        expected = minillm.autograd.grad(minillm.stack(one_by_one), x, dy)[0].numpy()
+        np.testing.assert_allclose(dx.numpy(), expected, rtol=1e-10, atol=1e-12)
