@@ -43,8 +43,8 @@ class Attention(Function):
     """``y = P v`` with ``P = softmax(q k^T scale + bias)``, where masked places have a bias of -inf.
 
     ``dv = P^T dy``, ``dS = P (dy v^T - delta)`` with ``delta = sum(dy y)`` a row, ``dq = scale dS k``, ``dk = scale
-    dS^T q``. Kept for the backward pass is ``E = exp(S - max)``; as ``P = E r`` with r one number a row, dividing a
-    row of P is left to the much shorter rows of y and dy.
+    dS^T q``. Kept for the backward pass is P or, where it is large, two numbers a row, with which ``P = exp(S - m) r``:
+    the same bits.
     """
 
     @staticmethod
@@ -85,12 +85,11 @@ class Attention(Function):
                 xp.copyto(r, 1, where=blind)
                 xp.copyto(e, 0, where=blind)
             xp.reciprocal(r, out=r)
+            e *= r
             noise = saved[3 * i + 2]
-            y_part = y[part, ..., a:b, :]
-            ctx.backend.matmul(e if noise is None else e * noise, v[part, ..., :end, :], out=y_part)
-            y_part *= r
+            ctx.backend.matmul(e if noise is None else e * noise, v[part, ..., :end, :], out=y[part, ..., a:b, :])
             if needed:
-                saved[3 * i : 3 * i + 2] = m if ctx.recompute else e, r
+                saved[3 * i : 3 * i + 2] = (m, r) if ctx.recompute else (e, None)
 
         threads.share(tile, range(len(ctx.tiles)), ctx.large)
         if needed:
@@ -119,20 +118,20 @@ class Attention(Function):
 
         def tile(i: int) -> None:
             part, a, b, end = ctx.tiles[i]
-            e, r, noise = saved[3 * i : 3 * i + 3]
+            p, r, noise = saved[3 * i : 3 * i + 3]
             if ctx.recompute:
-                e = xp.exp(Attention.scores(ctx, q, k, bias, ctx.tiles[i]) - e)
-            dy_part = dy[part, ..., a:b, :] * r
+                p = xp.exp(Attention.scores(ctx, q, k, bias, ctx.tiles[i]) - p) * r
+            dy_part = dy[part, ..., a:b, :]
             ds = matmul(dy_part, v[part, ..., :end, :].swapaxes(-1, -2))
             if noise is not None:
                 ds *= noise
             delta = row_dot(ctx.backend, dy_part, y[part, ..., a:b, :])
             rows = ds.reshape(-1, end)
-            subtract_multiply(ctx.backend, rows, delta.reshape(-1, 1), e.reshape(-1, end))
+            subtract_multiply(ctx.backend, rows, delta.reshape(-1, 1), p.reshape(-1, end))
             if dbias is not None:
                 dbias[part, ..., a:b, :end] = ds
             matmul(ds, k[part, ..., :end, :], out=dq[part, ..., a:b, :])
-            weights = e if noise is None else e * noise
+            weights = p if noise is None else p * noise
             products = (dk, ds.swapaxes(-1, -2), q[part, ..., a:b, :]), (dv, weights.swapaxes(-1, -2), dy_part)
             for total, left, right in products:
                 if b == q.shape[-2]:
