@@ -20,7 +20,8 @@ def peak_mb(others: Sequence[int] = ()) -> float | None:
     """Return the largest memory that this process has had, in MB; ``None`` where the system does not say (Windows).
 
     Args:
-        others: ids of processes whose own peaks are added, what they share with this one included; only Linux tells.
+        others: ids of processes whose own peaks are added. Memory that they map together (weights and gradients of a
+            Trainer's processes) counts once, files such as libraries in each. Only Linux tells.
     """
     try:
         import resource
@@ -28,12 +29,22 @@ def peak_mb(others: Sequence[int] = ()) -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     total = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    shared = [_status("self", "RssShmem")] if others else []
     for pid in others:
-        status = Path(f"/proc/{pid}/status")
-        if not status.exists():
+        own = _status(pid, "VmHWM")
+        if own is None:
             return None
-        total += 1024 * int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0])
-    return total / 1e6
+        total += own
+        shared.append(_status(pid, "RssShmem"))
+    mapped = [bytes_ or 0 for bytes_ in shared]
+    return (total - sum(mapped) + max(mapped, default=0)) / 1e6
+
+
+def _status(pid: int | str, name: str) -> int | None:
+    """Return what Linux notes of a process, in bytes; ``None`` if there is no such process or entry."""
+    status = Path(f"/proc/{pid}/status")
+    words = status.read_text(encoding="utf-8").partition(f"{name}:")[2].split() if status.exists() else []
+    return 1024 * int(words[0]) if words else None
 
 
 def function(path: str) -> Callable[..., Any]:

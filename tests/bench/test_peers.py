@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -111,8 +112,12 @@ def test_a_process_that_ends_is_named() -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells the peak of another process")
 def test_memory_of_other_processes_is_added() -> None:
+    memory = mmap.mmap(-1, 50_000_000)  # which processes can share
+    memory.write(bytes(50_000_000))
     alone, twice = process.peak_mb(), process.peak_mb([os.getpid()])
-    assert alone is not None and twice is not None and twice == pytest.approx(2 * alone, rel=0.01)
+    assert alone is not None and twice is not None
+    assert alone < twice <= 2 * alone - 50, "what both map counts once"
+    memory.close()
     assert process.peak_mb([2**30]) is None
 
 
