@@ -22,6 +22,8 @@ import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
+from minillm.backend import special
+
 # Sums may be added in another order and products contracted (that makes vector code possible), but NaN and infinity
 # stay what they are.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
@@ -118,6 +120,29 @@ def gelu_tanh(x: Any, y: Any, slope: Any) -> None:
         h = ONE / (ONE + exp(-TWO * v * (_GELU_A + _GELU_B * square)))
         y[i] = v * h
         slope[i] = h + TWO * v * h * (ONE - h) * (_GELU_A + _GELU_3B * square)
+
+
+# Numba counts a tuple of numbers as constants: the loop over the coefficients is unrolled.
+_TAIL, _TAIL_SCALE, _TAIL_ENDS = tuple(map(_f, special.TAIL[::-1])), _f(special.TAIL_SCALE), _f(special.TAIL_ENDS)
+_DENSITY = _f(1 / math.sqrt(2 * math.pi))
+
+
+@compiled
+def gelu(x: Any, y: Any, slope: Any) -> None:
+    """The twin of ``GELU.from_tail``."""
+    for i in range(x.size):
+        v = x[i]
+        near = -_TAIL_ENDS if v < -_TAIL_ENDS else v
+        near = _TAIL_ENDS if near > _TAIL_ENDS else near
+        size = abs(near)
+        bell = exp(-HALF * near * near)
+        t = ONE / (ONE + _TAIL_SCALE * size)
+        series = ZERO
+        for c in _TAIL:
+            series = series * t + c
+        tail = series * bell
+        y[i] = (ZERO if v < ZERO else v) - size * tail
+        slope[i] = (ONE - tail if v > ZERO else tail) + near * bell * _DENSITY
 
 
 @compiled

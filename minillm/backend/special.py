@@ -28,10 +28,10 @@ _P = (1.1283791458740198, 0.19059072499868673, 0.05276889704145411, 0.0037724186
 _Q = (1.0, 0.5022393637715489, 0.11418146790435055, 0.014982936736108655, 0.0011638253876988603, 3.804783118736129e-05)
 _ONE_FROM = np.float32(3.95)
 
-# The tail divided by exp(-a^2 / 2), in powers of 1 / (1 + _TAIL_SCALE a), lowest first. Fitted in the same way for a up
+# The tail divided by exp(-a^2 / 2), in powers of 1 / (1 + TAIL_SCALE a), lowest first. Fitted in the same way for a up
 # to 13: the largest relative error is 3e-8.
-_TAIL_SCALE = 0.29432098487440156
-_TAIL = (2.0282528632507987e-05, 0.11695606468931338, 0.12193001345328136, 0.08232467840406824, 0.172129043308009,
+TAIL_SCALE = 0.29432098487440156
+TAIL = (2.0282528632507987e-05, 0.11695606468931338, 0.12193001345328136, 0.08232467840406824, 0.172129043308009,
          -0.1264975417767086, 0.28022115871592945, -0.18699328731890724, 0.03990960216355039)  # fmt: skip
 TAIL_ENDS = 40.0
 """From here on, and before, the tail is 0 in float32."""
@@ -108,13 +108,13 @@ def normal_tail(a: np.ndarray, bell: np.ndarray) -> np.ndarray:
     >>> float(normal_tail(np.float32([0]), np.float32([1]))[0].round(6))
     0.5
     """
-    t = a * _TAIL_SCALE
+    t = a * TAIL_SCALE
     t += 1
     t = 1 / t
-    y = t * _TAIL[-1]
-    for c in _TAIL[-2:0:-1]:
+    y = t * TAIL[-1]
+    for c in TAIL[-2:0:-1]:
         y += c
         y *= t
-    y += _TAIL[0]
+    y += TAIL[0]
     y *= bell
     return y
