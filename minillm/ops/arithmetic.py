@@ -377,7 +377,9 @@ class Clamp(Function):
         below = False if low is None else x < low
         above = False if high is None else x > high
         xp, where, needs = ctx.xp, ctx.backend.where, ctx.needs_input_grad
-        dx = unbroadcast(where(below | above, 0, dy), ctx.shapes[0]) if needs[0] else None
+        # NaN lies outside, as in PyTorch.
+        inside = (True if low is None else x >= low) & (True if high is None else x <= high)
+        dx = unbroadcast(where(inside, dy, 0), ctx.shapes[0]) if needs[0] else None
         at_low = False if high is None or low is None else low > high
         dlow = unbroadcast(where(below & ~xp.asarray(at_low), dy, 0), ctx.shapes[1]) if needs[1] else None
         return dx, dlow, unbroadcast(where(above | at_low, dy, 0), ctx.shapes[2]) if needs[2] else None

@@ -38,6 +38,7 @@ ROWS: list[Row] = [
     ("max of all shares among ties", lambda t, x: x.max(), [3.0, 1, 3], 3, [0.5, 0, 0.5]),
     ("max along an axis takes the first", lambda t, x: x.max(0).values, [3.0, 1, 3], 3, [1, 0, 0]),
     ("min along an axis takes the first", lambda t, x: x.min(0).values, [1.0, 1, 3], 1, [1, 0, 0]),
+    ("clamp of NaN", lambda t, x: x.clamp(-1, 1), [nan, 0.5, 3.0], [nan, 0.5, 1], [0, 1, 0]),
     ("clamp at its bounds", lambda t, x: x.clamp(-1, 1), [-2.0, -1, 0, 1, 2], [-1, -1, 0, 1, 1], [0, 1, 1, 1, 0]),
     ("relu at 0", lambda t, x: t.relu(x), [-0.0, 0.0], [0, 0], [0, 0]),
     ("abs at 0", lambda t, x: x.abs(), [0.0, -2], [0, 2], [0, -1]),

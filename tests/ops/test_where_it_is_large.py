@@ -134,6 +134,8 @@ def test_running_sums_of_rows(n: int, outer: int, inner: int, dim: int) -> None:
     t = minillm.tensor(x, requires_grad=True)
     y = t.cumsum(dim)
     np.testing.assert_allclose(y.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+    turned = minillm.tensor(np.asfortranarray(x)).cumsum(dim).numpy()
+    np.testing.assert_allclose(turned, expected, rtol=1e-12, atol=1e-12)
     y.backward(minillm.tensor(x))
     backwards = np.flip(np.cumsum(np.flip(x, dim), axis=dim), dim)
     np.testing.assert_allclose(t.grad.numpy(), backwards, rtol=1e-12, atol=1e-12)
@@ -263,3 +265,9 @@ def test_running_products_of_rows(shape: tuple[int, ...]) -> None:
     if len(x):
         expected = minillm.autograd.grad(minillm.stack(one_by_one), x, dy)[0].numpy()
         np.testing.assert_allclose(dx.numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_product_near_the_largest_number_has_a_gradient() -> None:
+    x = minillm.tensor([1e30, 1e8, 2.0], requires_grad=True)
+    x.prod().backward(minillm.tensor(4.0))
+    np.testing.assert_allclose(x.grad.numpy(), [8e8, 8e30, np.inf], rtol=1e-6)
