@@ -85,6 +85,8 @@ CASES = [
         "cumsum",
         lambda rng: [
             sample(rng.standard_normal((2, 3)), 1),
+            sample(rng.standard_normal((5, 2, 3)), 0),
+            sample(rng.standard_normal((2, 5, 3)), 1),
             sample(rng.standard_normal((2, 3)), -2),
             sample(ints, 0),
             sample(np.array(2.0), 0),
@@ -95,7 +97,13 @@ CASES = [
     ),
     OpCase(
         "cumprod",
-        lambda rng: [sample(rng.standard_normal((2, 3)), 1), sample(zeros, 1), sample(zeros, 0), sample(ints, 0)],
+        lambda rng: [
+            sample(rng.standard_normal((2, 3)), 1),
+            sample(rng.standard_normal((5, 2, 3)), 0),
+            sample(zeros, 1),
+            sample(zeros, 0),
+            sample(ints, 0),
+        ],
         None,
         method=True,
     ),
