@@ -131,7 +131,7 @@ def test_every_name_in_the_lists_is_met() -> None:
     x = minillm.rand(4, 5) * 0.5 + 0.25
     more = [
         "acos asin cosh exp expm1 log log10 log1p log2 reciprocal rsqrt sinh tan".split(),
-        [lambda t: t.cumprod(0), lambda t: F.normalize(t)],
+        [lambda t: t.cumprod(0), lambda t: F.normalize(t), nn.RNN(5, 2), nn.GRU(5, 2), nn.LSTM(5, 2)],
     ]
     modes.autocast = Listening("cuda", minillm.float16, {})
     try:
@@ -142,6 +142,21 @@ def test_every_name_in_the_lists_is_met() -> None:
     finally:
         modes.autocast = None
     assert (PRODUCTS | IN_FLOAT32["cuda"]) - met == set()
+
+
+@pytest.mark.parametrize("layer", ["RNN", "GRU", "LSTM"])
+def test_recurrent_layers_compute_in_16_bits_and_train_in_float32(layer: str) -> None:
+    x, made = minillm.randn(4, 2, 5), getattr(nn, layer)(5, 3)
+    exact = made(x)[0]
+    with autocast("cpu", minillm.float16):
+        y, last = made(x)
+    assert y.dtype == minillm.float16 and (last[0] if layer == "LSTM" else last).dtype == minillm.float16
+    np.testing.assert_allclose(y.detach().numpy(), exact.detach().numpy(), rtol=2e-2, atol=2e-3)
+    expected = minillm.autograd.grad(exact.sum(), list(made.parameters()))
+    y.float().sum().backward()
+    for p, dp in zip(made.parameters(), expected, strict=True):
+        assert p.grad.dtype == minillm.float32
+        np.testing.assert_allclose(p.grad.numpy(), dp.numpy(), rtol=3e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize(("name", "rtol", "atol"), [("bfloat16", 5e-2, 5e-2), ("float16", 1e-2, 5e-3)])
