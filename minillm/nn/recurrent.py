@@ -225,8 +225,8 @@ class _Cell(Module):
             state = tuple(hx) if self.states > 1 else (hx,)
         _check_states(self, state, (*input.shape[:-1], self.hidden_size))
         w = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        x, batch = input.reshape((1, -1, input.shape[-1])), (*input.shape[:-1], self.hidden_size)
-        rows = tuple(s.reshape((x.shape[1], self.hidden_size)) for s in state)
+        n, batch = math.prod(input.shape[:-1]), (*input.shape[:-1], self.hidden_size)
+        x, rows = input.reshape((1, n, input.shape[-1])), tuple(s.reshape((n, self.hidden_size)) for s in state)
         state = tuple(s.reshape(batch) for s in type(self).layer(x, rows, w, self.nonlinearity, False)[1])
         return state if self.states > 1 else state[0]
 

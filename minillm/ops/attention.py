@@ -99,7 +99,8 @@ class Attention(Function):
     @staticmethod
     def scores(ctx: Any, q: Array, k: Array, bias: Array | None, tile: tuple) -> Array:
         part, a, b, end = tile
-        s = ctx.backend.matmul(q[part, ..., a:b, :], k[part, ..., :end, :].swapaxes(-1, -2))
+        # Trap: a product lies in memory as its factors do, and rows of a turned one would be rows of a copy.
+        s = ctx.xp.ascontiguousarray(ctx.backend.matmul(q[part, ..., a:b, :], k[part, ..., :end, :].swapaxes(-1, -2)))
         if ctx.future is not None and end > a:
             s[..., a:] += ctx.future[: b - a, : end - a]  # only here, on the diagonal, is something to hide
         if bias is not None:
@@ -122,7 +123,7 @@ class Attention(Function):
             if ctx.recompute:
                 p = xp.exp(Attention.scores(ctx, q, k, bias, ctx.tiles[i]) - p) * r
             dy_part = dy[part, ..., a:b, :]
-            ds = matmul(dy_part, v[part, ..., :end, :].swapaxes(-1, -2))
+            ds = xp.ascontiguousarray(matmul(dy_part, v[part, ..., :end, :].swapaxes(-1, -2)))
             if noise is not None:
                 ds *= noise
             delta = row_dot(ctx.backend, dy_part, y[part, ..., a:b, :])

@@ -42,6 +42,8 @@ def _running(ctx: Any, accumulate: Any, x: Array, dim: int) -> Array:
         return x.copy()
     dtype = wide(x.dtype)
     if ctx.backend.name == "cpu" and accumulate is np.cumsum and math.prod(x.shape[dim + 1 :]) >= WIDE:
+        # In float64, since a block begins anew: what was large before and is taken away in it must not be infinite.
+        dtype = np.dtype(np.float64) if dtype == np.float32 else dtype
         return _sums_in_blocks(x.astype(dtype, order="C"), dim).astype(x.dtype, copy=False)
     dtype = np.dtype(np.float64) if x.shape[dim] > LONG and dtype == np.float32 and ctx.backend.name == "cpu" else dtype
     return accumulate(x.astype(dtype, copy=False), axis=dim).astype(x.dtype, copy=False)
@@ -99,7 +101,7 @@ class Prod(Function):
 
 
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """Multiply elements, all or along one axis. The gradient never divides, so zeros do no harm."""
+    """Multiply elements, all or along one axis. Zeros do no harm to the gradient."""
     x = cast(input, dtype) if dtype is not None else input.long() if input.dtype.kind in "iub" else input
     axis = None if dim is None else normalize_dim(dim, x.ndim)
     return Prod.apply(x, dim=axis if x.ndim else None, keepdim=keepdim)

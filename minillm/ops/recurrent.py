@@ -36,7 +36,8 @@ def _before(xp: Any, first: Array, states: Array, reverse: bool) -> Array:
 def _weight_gradient(ctx: Any, dz: Array, h: Array) -> Array | None:
     if not ctx.needs_input_grad[ctx.weight]:
         return None
-    return ctx.backend.matmul(dz.reshape(-1, dz.shape[-1]).T, h.reshape(-1, h.shape[-1]))
+    n = dz.shape[0] * dz.shape[1]
+    return ctx.backend.matmul(dz.reshape(n, dz.shape[-1]).T, h.reshape(n, h.shape[-1]))
 
 
 # --- rnn: h' = tanh(x + w h)
@@ -68,7 +69,7 @@ class RNN(Function):
     def backward(ctx: Any, dy: Array) -> tuple[Array | None, ...]:
         first, w, y = ctx.saved_arrays
         dy = working(dy)
-        slope = (y > 0).astype(y.dtype) if ctx.relu else 1 - y * y
+        slope = (~(y <= 0)).astype(y.dtype) if ctx.relu else 1 - y * y  # of relu 1 at NaN, as in ReLU
         dz, dh = ctx.xp.empty_like(y), ctx.xp.zeros_like(first)
         for t in _steps(len(y), not ctx.reverse):
             dh += dy[t]
@@ -207,7 +208,8 @@ class GRU(Function):
             du[t] = dx[t]
             du[t, :, 2 * width :] *= r[t]
             dh = dh * z[t] + ctx.backend.matmul(du[t], w)
-        db = column_sum(ctx.backend, du.reshape(-1, 3 * width)) if ctx.needs_input_grad[3] else None
+        rows = du.reshape(du.shape[0] * du.shape[1], 3 * width)
+        db = column_sum(ctx.backend, rows) if ctx.needs_input_grad[3] else None
         return dx, dh, _weight_gradient(ctx, du, before), db
 
 

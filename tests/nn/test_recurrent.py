@@ -168,3 +168,10 @@ def test_a_cell_refuses_a_state_that_would_broadcast(name):
     h = minillm.zeros(1, 4)
     with pytest.raises(RuntimeError, match=r"\(2, 4\), got \(1, 4\)"):
         getattr(nn, name)(3, 4)(minillm.zeros(2, 3), (h, h) if name == "LSTMCell" else h)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("RNNCell", (0, 4)), ("RNNCell", (3, 0)), ("GRUCell", (0, 4)), ("LSTMCell", (0, 4))]
+)
+def test_cells_without_inputs_or_states(name, sizes):
+    compare(twins(name, *sizes), np.zeros((2, sizes[0])))

@@ -188,3 +188,21 @@ def test_no_keys_at_all() -> None:
 def test_errors_say_what_was_expected(call: object, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         call(minillm.ones(2, 3, 5, 4))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("turned", range(8))
+@pytest.mark.parametrize("gqa", [False, True])
+def test_layouts_of_the_batch_axes_do_not_matter(turned: int, gqa: bool) -> None:
+    rng = np.random.default_rng(turned)
+    arrays = [rng.standard_normal((2, 2 if gqa and i else 4, 5, 6)) for i in range(3)]
+    dy = minillm.tensor(rng.standard_normal((2, 4, 5, 6)))
+    found = []
+    for turns in (0, turned):
+        leaves = []
+        for i, array in enumerate(arrays):
+            swapped = array.swapaxes(0, 1).copy().swapaxes(0, 1) if turns >> i & 1 else array
+            leaves.append(minillm.from_numpy(swapped).requires_grad_())
+        y = sdpa(*leaves, is_causal=True, enable_gqa=gqa)
+        found.append([y.detach(), *minillm.autograd.grad(y, leaves, dy)])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-10, atol=1e-12)

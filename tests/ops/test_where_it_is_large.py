@@ -274,3 +274,10 @@ def test_a_product_near_the_largest_number_has_a_gradient() -> None:
     x = minillm.tensor([1e30, 1e8, 2.0], requires_grad=True)
     x.prod().backward(minillm.tensor(4.0))
     np.testing.assert_allclose(x.grad.numpy(), [8e8, 8e30, np.inf], rtol=1e-6)
+
+
+def test_running_sums_that_grow_large_and_small_again() -> None:
+    x = np.zeros((9, WIDE), dtype=np.float32)
+    x[:] = np.float32([-3e38, 0, 0, 3e38, 3e38, -3e38, 0, 0, 1])[:, None]
+    expected = np.float32([-3e38, -3e38, -3e38, 0, 3e38, 0, 0, 0, 1])
+    np.testing.assert_array_equal(minillm.tensor(x).cumsum(0).numpy(), np.repeat(expected[:, None], WIDE, axis=1))
