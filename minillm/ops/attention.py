@@ -44,7 +44,7 @@ class Attention(Function):
 
     ``dv = P^T dy``, ``dS = P (dy v^T - delta)`` with ``delta = sum(dy y)`` a row, ``dq = scale dS k``, ``dk = scale
     dS^T q``. Kept for the backward pass is P or, where it is large, two numbers a row, with which ``P = exp(S - m) r``:
-    the same bits.
+    the same but for rounding.
     """
 
     @staticmethod
