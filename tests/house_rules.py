@@ -33,7 +33,7 @@ ARROWS: dict[str, set[str]] = {
     "utils": ENGINE,
     "serialization": ENGINE,  # save and load
     "backends": {"backend"},  # PyTorch's switches of the libraries below
-    "cuda": {"backend"},  # PyTorch's questions about the card
+    "cuda": {"backend", "autograd"},  # PyTorch's questions about the card
     "generation": ENGINE | BESIDE | {"nn", "face"},
     "training": ENGINE | BESIDE | {"nn", "optim", "generation", "face"},
     "testing": ENGINE | BESIDE | {"nn", "optim", "face"},

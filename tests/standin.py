@@ -234,6 +234,8 @@ def _call(function: Callable, args: Any, kwargs: dict[str, Any]) -> Any:
     refused = set(kwargs) - allowed if allowed is not None else REFUSED.get(name, set()) & set(kwargs)
     if refused:
         raise TypeError(f"Wrong arguments {sorted(refused)} for cupy.{name}")
+    if name == "where" and isinstance(args[0], (bool, int, np.generic)):
+        raise AttributeError(f"{type(args[0]).__name__!r} object has no attribute 'astype'")  # as CuPy says it
     out = kwargs.get("out")
     result = _typed(name, args, function(*_bare(tuple(args)), **{k: _bare(v) for k, v in kwargs.items()}))
     return out if isinstance(out, DeviceArray) else _device(result)
@@ -348,13 +350,14 @@ class CuPyModule(types.ModuleType):
 
 
 @contextlib.contextmanager
-def standin(kernels: bool = False, products: Any = None) -> Iterator[dict[str, int]]:
+def standin(kernels: bool = False, products: Any = None, recording: Any = None) -> Iterator[dict[str, int]]:
     """Let "cuda" mean the stand-in inside the block; gives the counter of ways to the host.
 
     Args:
         kernels: run the backend's CUDA kernels, on the CPU (see ``tests.cuda_on_cpu``); without them each op is
             computed by its ``Function``, of which the stand-in sees every call.
         products: computes matrix products in place of cuBLASLt; without it they are those of CuPy.
+        recording: makes a recording for a backend (see ``tests.backend.recording_on_host``); without it there are none.
     """
     cupy, cupyx = CuPyModule("cupy"), types.ModuleType("cupyx")
     special = types.ModuleType("cupyx.scipy.special")
@@ -371,6 +374,7 @@ def standin(kernels: bool = False, products: Any = None) -> Iterator[dict[str, i
     try:
         backend: Any = backends.get_backend("cuda")
         backend.gemm = products  # never the real library: its card would be given main memory
+        backend.start_recording = lambda: None if recording is None else recording(backend)
         if not kernels:
             backend.kernels = {}
         with np.errstate(all="ignore"):  # a GPU gives no floating-point warnings

@@ -156,7 +156,7 @@ def _checked(node: Context, edge: Any, i: int, dx: Any, dys: list, saved: tuple,
     if dx.shape != shape:
         raise RuntimeError(f"{node.name()}: the gradient of input {i} has shape {dx.shape}, expected {shape}")
     if dx.dtype != dtype:
-        return dx.astype(dtype), True
+        return node.backend.cast(dx, dtype), True
     if dx.base is not None:
         return dx, False
     shared = any(dx is a for a in dys) or any(dx is a for a in saved) or sum(dx is a for a in dxs) > 1

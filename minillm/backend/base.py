@@ -27,6 +27,7 @@ class Backend:
         array_type: the class of its arrays; the backend of an array is looked up by it.
         device: the device as PyTorch names it.
         compiles: whether there are compiled row kernels; see ``compiled``.
+        recording: on a card, what is being recorded (``backend/cuda/graph.py``), if anything is.
         kernels: faster versions of ops, by the name of the ``Function``: a class with the same ``forward`` and
             ``backward``. Its ``forward`` returns ``NotImplemented`` for what it cannot do, and the ``Function`` does
             it. Beside them, a few that optimizers and others ask for by name. Without any of them everything works,
@@ -38,6 +39,7 @@ class Backend:
     device: device
     compiles = False
     kernels: dict[str, Any] = {}
+    recording: Any = None
 
     @property
     def name(self) -> str:
@@ -67,6 +69,10 @@ class Backend:
         """Return the bytes held by arrays on this device, or 0 where the device does not count them."""
         return 0
 
+    def start_recording(self) -> Any:
+        """Return an empty recording of what a card is given to do; ``None`` where there is no such thing."""
+        return None
+
     def compiled(self, name: str, *arrays: Array) -> Any:
         """Return the compiled version of a row kernel for these arrays, if there is one: see ``NumPyBackend``."""
         return None
@@ -82,6 +88,10 @@ class Backend:
             product = self.xp.matmul(a.astype(np.float32), b.astype(np.float32))
             return self.xp.asarray(product, dtype=a.dtype)
         return self.xp.matmul(a, b, out=out)
+
+    def cast(self, x: Array, dtype: np.dtype) -> Array:
+        """Return a copy in another element type."""
+        return x.astype(dtype)
 
     def address(self, array: Array) -> int:
         """Return where the first element of an array lies in memory."""

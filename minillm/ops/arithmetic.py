@@ -303,11 +303,10 @@ class Pow(Function):
         dx = dy = None
         if needs_x:
             # 0^0 is 1 whatever the base does: no gradient, where the formula would say 0 * inf.
-            slope = (
-                y * _power(x, y - 1)
-                if shape_of(y) == () and isinstance(y, (int, float)) and y != 0
-                else (xp.where(y == 0, 0, y * x ** (y - 1)))
-            )
+            if isinstance(y, (int, float)):
+                slope = y * _power(x, y - 1) if y else xp.zeros_like(x)
+            else:
+                slope = xp.where(y == 0, 0, y * x ** (y - 1))
             dx = unbroadcast((dz * slope).astype(dz.dtype, copy=False), ctx.shapes[0])
         if needs_y:
             slope = xp.where((x == 0) & (y >= 0), 0, z * xp.log(x))

@@ -184,8 +184,9 @@ def promote(what: str, *operands: Any, to_float: bool = False, wrap: bool = Fals
         common = get_default_dtype()
     if common.name == "bfloat16":
         # Trap: to NumPy a Python number is not weak beside ml_dtypes' bfloat16; it would make the result a float32.
+        # Not asarray: a number would be copied to a card from main memory.
         xp = backend_of(next(x for x in found if isinstance(x, Tensor)).array).xp
-        return [cast(x, common) if isinstance(x, Tensor) else xp.asarray(x, dtype=common) for x in found]
+        return [cast(x, common) if isinstance(x, Tensor) else xp.full((), x, dtype=common) for x in found]
     return [cast(x, common) if isinstance(x, Tensor) else wrapped(x, common) if wrap else x for x in found]
 
 

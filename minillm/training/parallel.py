@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from minillm import ops
 from minillm.amp import autocast
 from minillm.autograd import detect_anomaly, is_anomaly_enabled
 from minillm.backend.device import bfloat16, float16
 from minillm.backend.random import lane
 from minillm.backend.threads import alone, single_blas_thread
+from minillm.cuda import graphed
 from minillm.nn.parameter import Parameter
 from minillm.optim.optimizer import SHARE_FROM
 from minillm.tensor import Tensor
@@ -105,6 +107,7 @@ class Workers:
         self.task, self.precision = task, precision
         self.models = [model, *(replica(model) for _ in range(count - 1))]
         self._pool: ThreadPoolExecutor | None = None
+        self._on_card: Any = None  # False if there is no card
         self.blocks: Blocks | None = None
         self._processes: list[Process] = []
 
@@ -164,7 +167,9 @@ class Workers:
         step = Step(sum(counts), self.precision, scale)
         used = [b for b, n in zip(batches, counts, strict=True) if n]
         if self._pool is None:
-            return share_of_gradients(self.models[0], self.task, 0, used, step)
+            if self._on_card is None:
+                self._on_card = graphed_gradients(self.models[0], self.task, self.precision) or False
+            return share_of_gradients(self.models[0], self.task, 0, used, step, self._on_card or None)
         shares = [self.task.split(batch, len(self.models)) for batch in used]
         mine = [[s[i] for s in shares if i < len(s)] for i in range(len(self.models))]
         if self.blocks is not None:
@@ -321,10 +326,15 @@ def _gradients(model: Any) -> list[np.ndarray | None]:
     return [None if p.grad is None else p.grad.array for p in in_order(model)]
 
 
-def share_of_gradients(model: Any, task: Any, worker: int, batches: Sequence[Any], step: Step) -> Any:
+def share_of_gradients(
+    model: Any, task: Any, worker: int, batches: Sequence[Any], step: Step, on_card: Callable[..., Any] | None = None
+) -> Any:
     """Add the gradients of a worker's share to ``.grad``; return its part in the mean loss of all predictions.
 
     That is a number, or a tensor on a card: nobody waits for it here.
+
+    Args:
+        on_card: what ``graphed_gradients`` returned, to be used instead.
     """
     mean: Any = 0.0
     low = step.low_precision()
@@ -333,9 +343,33 @@ def share_of_gradients(model: Any, task: Any, worker: int, batches: Sequence[Any
     with lane(worker), autocast(device, low, enabled=low is not None):
         for batch in batches:
             n = task.count(batch)
-            if n:
+            if n and on_card is not None:
+                arrays = (*batch, np.float32(n / step.total), np.float32(step.scale))
+                mean = mean + on_card(*(ops.as_tensor(np.asarray(a), device=device) for a in arrays))
+            elif n:
                 # Weighted by the number of predictions: the mean over all of them, not the mean of means.
                 loss = task.loss(model, batch) * (n / step.total)
                 (loss if step.scale == 1 else loss * step.scale).backward()
                 mean = mean + (loss.item() if device == "cpu" else loss.detach())
     return mean
+
+
+def graphed_gradients(model: Any, task: Any, precision: str) -> Callable[..., Any] | None:
+    """Return a function that a card repeats as a whole, from the tensors of a batch, weight and scale to the loss.
+
+    ``None`` if the model is not on a card, or the task does not say that tensors are as good as arrays to it.
+    """
+    parameters = list(model.parameters())
+    own = next(cls for cls in type(task).__mro__ if "loss" in cls.__dict__)  # a subclass may have another loss
+    if not own.__dict__.get("takes_tensors") or not parameters or parameters[0].device.type != "cuda":
+        return None
+    low = Step(0, precision).low_precision()
+
+    def gradients(*given: Tensor) -> Tensor:
+        *batch, weight, scale = given
+        with autocast("cuda", low, enabled=low is not None):  # a recording casts the weights each time
+            loss = task.loss(model, batch) * weight
+        (loss * scale if precision == "float16" else loss).backward()
+        return loss.detach()
+
+    return graphed(gradients, parameters)

@@ -39,6 +39,8 @@ class Task(Protocol):
     # ``split(batch, n)``, if a task has it, returns n shares of a batch for n workers: the mean loss of the batch must
     # be the mean over the predictions of all shares. Without it, one thread does the work. ``without_data()``, if a
     # task has it, returns what is sent to another process: a task that can ``count`` and ``loss``, and needs no more.
+    # ``takes_tensors = True`` says that batches are tuples of arrays, that ``loss`` takes tensors in their place, and
+    # that all it does with the model depends on their shapes alone: a card then records a step and repeats it.
 
 
 def evaluate_language(
@@ -67,10 +69,10 @@ def evaluate_language(
     return {"loss": nats, "bits_per_byte": total / math.log(2) / n_bytes, "perplexity": math.exp(min(nats, 700.0))}
 
 
-def _token_loss(model: Any, x: np.ndarray, y: np.ndarray) -> Tensor:
+def _token_loss(model: Any, x: Any, y: Any) -> Tensor:
     device = next(model.parameters()).device
-    logits = model(ops.tensor(x, device=device))  # (B, T, V)
-    return ops.cross_entropy(logits.reshape(-1, logits.shape[-1]), ops.tensor(y.reshape(-1), device=device))
+    logits = model(ops.as_tensor(x, device=device))  # (B, T, V)
+    return ops.cross_entropy(logits.reshape(-1, logits.shape[-1]), ops.as_tensor(y, device=device).reshape(-1))
 
 
 class LanguageTask:
@@ -86,6 +88,8 @@ class LanguageTask:
         evaluation_tokens: judge on so many tokens at most while training; ``None`` takes all.
         sampler: makes a text to read from the model, for the log.
     """
+
+    takes_tensors = True
 
     def __init__(
         self,
@@ -124,8 +128,8 @@ class LanguageTask:
         task.sampler = None
         return task
 
-    def loss(self, model: Any, batch: tuple[np.ndarray, np.ndarray]) -> Tensor:
-        """Return the mean loss in nats per token."""
+    def loss(self, model: Any, batch: Sequence[Any]) -> Tensor:
+        """Return the mean loss in nats per token; of arrays or tensors."""
         return _token_loss(model, *batch)
 
     def evaluate(self, model: Any) -> dict[str, float]:
@@ -147,6 +151,8 @@ class ClassificationTask:
         max_length: texts are cut to so many tokens.
         seed: of the order; every epoch has its own.
     """
+
+    takes_tensors = True
 
     def __init__(
         self,
@@ -191,12 +197,11 @@ class ClassificationTask:
         task.train, task.validation = [], []
         return task
 
-    def loss(self, model: Any, batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Tensor:
-        """Return the mean loss in nats per text."""
-        ids, mask, labels = batch
+    def loss(self, model: Any, batch: Sequence[Any]) -> Tensor:
+        """Return the mean loss in nats per text; of arrays or tensors."""
         device = next(model.parameters()).device
-        logits = model(ops.tensor(ids, device=device), ops.tensor(mask, device=device))  # (B, number of labels)
-        return ops.cross_entropy(logits, ops.tensor(labels, device=device))
+        ids, mask, labels = (ops.as_tensor(array, device=device) for array in batch)
+        return ops.cross_entropy(model(ids, mask), labels)  # (B, number of labels)
 
     def predict(self, model: Any, texts: Sequence[Sequence[int]]) -> np.ndarray:
         """Return logits (N, number of labels) for texts."""

@@ -113,6 +113,7 @@ CASES: dict[str, list[Call]] = {
         lambda t: F.embedding(t.ids(7, 2, 3), t(7, 8), padding_idx=2),
         lambda t: F.embedding(t.ids(7, 30).reshape(5, 6).T, t(7, 8)),
         lambda t: F.embedding(minillm.full((300,), 3, device=t.device), t(5, 8)),  # one long run
+        lambda t: F.embedding(t.ids(2600, 2300), t(2600, 2)),  # several tiles of ids, several blocks
     ],
     "CrossEntropy": [
         *((lambda t, s=s: F.cross_entropy(t(*s), t.ids(s[1], s[0]))) for s in [(1, 1), (3, 4), (9, 33), (2, 3000)]),

@@ -55,7 +55,7 @@ def test_nothing_is_written_beside_the_results(name, monkeypatch):
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         n = math.prod(shape)
         blocks.append(np.full(n + 32, 77, dtype=dtype))
-        blocks[-1][16 : n + 16] = value
+        blocks[-1][16 : n + 16] = value if np.dtype(dtype).kind not in "iu" else np.nan_to_num(value, nan=-7)
         return DeviceArray(blocks[-1][16 : n + 16].reshape(shape))
 
     monkeypatch.setattr(CuPyModule, "empty", staticmethod(guarded))
@@ -67,7 +67,7 @@ def test_nothing_is_written_beside_the_results(name, monkeypatch):
     assert blocks
 
 
-TESTED_BELOW = {"Dropout", "Adam", "GradientNorm"}
+TESTED_BELOW = {"Cast", "Dropout", "Adam", "GradientNorm"}
 NO_FUNCTIONS = {"Adam", "EmbeddingGrad", "GradientNorm"}
 
 
@@ -121,6 +121,25 @@ def test_the_gradient_of_a_residual_is_added_in_the_kernel(norm, monkeypatch):
         y = y + layer(y)
     y.sum().backward()
     assert [name for name, other in asked if other is not None] == [norm + "Backward"] * 2
+
+
+# --- casts round, and nothing else
+@pytest.mark.parametrize("target", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("source", ["float32", "float16", "bfloat16"])
+def test_a_cast_is_that_of_numpy(source, target):
+    source, target = dtype_of(source), dtype_of(target)
+    values = np.concatenate([np.random.default_rng(0).standard_normal(997) * 10.0 ** np.arange(-6, 991).clip(-6, 6),
+                             [0.0, -0.0, np.inf, -np.inf, np.nan, 65519.0, 65520.0, 3.4e38, 1e-8]])  # fmt: skip
+    for array in (values, values[:1000], values[1:], values[:1000].reshape(40, 25).T, values[:0]):
+        x = minillm.tensor(array.astype(source), device="cuda", requires_grad=True)
+        y = x.to(target)
+        found, wanted = host(y.detach()), array.astype(source).astype(target)
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(wanted))
+        assert np.where(np.isnan(found), 0, found).tobytes() == np.where(np.isnan(wanted), 0, wanted).tobytes()
+        if source != target and array.size and array.flags.c_contiguous:
+            assert y.grad_fn.kernel is KERNELS["Cast"]
+        y.backward(minillm.ones(*array.shape, dtype=target, device="cuda"))
+        assert x.grad.dtype == source and (host(x.grad) == 1).all()
 
 
 # --- dropout draws numbers of its own

@@ -176,6 +176,12 @@ template <class X> X __shfl_xor_sync(unsigned mask, X value, int offset) {
     return value;
 }
 
+// Threads take turns at barriers alone, so nobody comes between.
+static inline int atomicAdd(int* at, int value) {
+    const int before = *at;
+    *at += value;
+    return before;
+}
 static inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned((uint64_t(a) * b) >> 32); }
 #define FOR_BOTH(name)                                                \
     static inline float name(float x) { return __builtin_##name##f(x); } \

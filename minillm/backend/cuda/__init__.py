@@ -20,6 +20,7 @@ import numpy as np
 from minillm.backend.base import Array, Backend
 from minillm.backend.cuda.cublaslt import Gemm
 from minillm.backend.cuda.cublaslt_library import NotOffered, load_library
+from minillm.backend.cuda.graph import Recording
 from minillm.backend.cuda.kernels import KERNELS
 from minillm.backend.cuda.launcher import Launcher
 from minillm.backend.cuda.linear import MLP, Linear
@@ -82,7 +83,8 @@ class CuPyBackend(Backend):
         self.array_type = cupy.ndarray
         self.device = device("cuda")
         self.kernels = {**KERNELS, "Linear": Linear, "MLP": MLP}
-        self.launch = Launcher(cupy)
+        self.launch = Launcher(cupy, self.from_host)
+        self.recording: Recording | None = None
         self._ranges: dict[int, tuple[weakref.ref, Range]] = {}
         self._segment_kernels: dict[str, Any] = {}
 
@@ -96,7 +98,7 @@ class CuPyBackend(Backend):
         Nobody waits for it: CuPy copies the array into pinned memory of its own, from which the GPU takes it when it
         comes to it.
         """
-        moved = self.xp.asarray(array)
+        moved = self.xp.asarray(array) if self.recording is None else self.recording.constant(array)
         if array.dtype.kind in "iu" and array.size:
             key = id(moved)
             self._ranges[key] = weakref.ref(moved, lambda _: self._ranges.pop(key, None)), Range.of(array)
@@ -105,8 +107,12 @@ class CuPyBackend(Backend):
     def check_ids(self, ids: Array, size: int, what: str, ignored: int | None = None) -> None:
         """Refuse ids out of range; see ``Backend.check_ids``. Waits for the GPU only if it made the ids."""
         known = self._known(ids)
-        if known is None or not known.lies_in(size, ignored):
-            super().check_ids(ids, size, what, ignored)
+        if known is not None and known.lies_in(size, ignored):
+            return
+        if self.recording is not None and known is None:
+            self.recording.note_check(ids, lambda given: self.check_ids(given, size, what, ignored))
+            return
+        super().check_ids(ids, size, what, ignored)
 
     def check_places(self, places: Array, size: int, what: str) -> None:
         """Refuse places out of range: CuPy would wrap them around. Waits for the GPU only if it made the places.
@@ -116,6 +122,9 @@ class CuPyBackend(Backend):
         """
         known = self._known(places)
         if not places.size or (known is not None and known.largest < size and (known.negative or (0,))[0] >= -size):
+            return
+        if self.recording is not None and known is None:
+            self.recording.note_check(places, lambda given: self.check_places(given, size, what))
             return
         low, high = int(places.min()), int(places.max())
         if low < -size or high >= size:
@@ -154,6 +163,10 @@ class CuPyBackend(Backend):
         except NotOffered:
             return None
 
+    def start_recording(self) -> Recording:
+        """Return an empty recording; see ``minillm.cuda.graphed``."""
+        return Recording(self)
+
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """Matrix product, by cuBLASLt if that can do it; ``out`` may be float32 for factors of 16 bits."""
         if self.gemm is not None and self.gemm.takes(a, b, out):
@@ -179,6 +192,11 @@ class CuPyBackend(Backend):
             return out
         return xp.matmul(a, b, out=out) if out is not None else xp.matmul(a, b).astype(a.dtype, copy=False)
 
+    def cast(self, x: Array, dtype: np.dtype) -> Array:
+        """Return a copy in another element type."""
+        kernel = self.kernels.get("Cast")
+        return kernel.of(self, x, dtype) if kernel is not None and kernel.fits(x, dtype) else x.astype(dtype)
+
     def erf(self, x: Array) -> Array:
         """The error function, elementwise."""
         from cupyx.scipy.special import erf
@@ -197,14 +215,13 @@ class CuPyBackend(Backend):
         ids, kernel = ids.astype(self.xp.int64, copy=False), self.kernels.get("EmbeddingGrad")
         dw = self.xp.zeros((num_embeddings, dy.shape[1]), dtype=dy.dtype) if total is None else total
         if kernel is not None and dy.size and kernel.fits(dy, dw):
-            order = self._order(ids)
-            kernel.add(self, order, ids[order], dy, dw)
+            kernel.add(self, *kernel.order(self, ids, num_embeddings), dy, dw)
             return dw
         self._segment_add(dw, ids, self.xp.ascontiguousarray(dy))
         return dw
 
-    def _order(self, rows: Array) -> Array:
-        """Return the order that sorts row numbers, equal ones as they stand."""
+    def order(self, rows: Array) -> Array:
+        """Return the order that sorts row numbers, equal ones as they stand; CuPy waits for the GPU while it sorts."""
         # A GPU may sort equal keys in any order; the place in the low part makes every key different.
         n = len(rows)
         return self.xp.argsort(rows * n + self.xp.arange(n, dtype=self.xp.int64))
@@ -215,7 +232,7 @@ class CuPyBackend(Backend):
             return
         if not target.flags.c_contiguous:
             raise ValueError("scatter_add: the target must be contiguous; pass a copy")
-        order = self._order(rows)
+        order = self.order(rows)
         kernel = self._segment_kernel(target.dtype)
         kernel(values, order, rows[order], len(rows), values.shape[1], target, size=values.size)
 
@@ -233,6 +250,8 @@ class CuPyBackend(Backend):
 
     def uniform(self, generator: Generator, stream: str, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         """Draw from [0, 1) on the GPU, from a generator that is seeded by the host's named stream."""
+        if self.recording is not None:
+            raise RuntimeError("random numbers other than those of dropout cannot be recorded")
         seed = int(generator.stream(stream).integers(2**63))
         draw = np.float64 if dtype == np.float64 else np.float32
         return self.xp.random.default_rng(seed).random(shape, dtype=draw).astype(dtype, copy=False)

@@ -7,7 +7,7 @@ types. Each file is compiled once for each choice of them, and CuPy keeps the re
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,11 @@ class Launcher:
 
     Args:
         xp: the module cupy.
+        send: copies a NumPy array to the device.
     """
 
-    def __init__(self, xp: Any) -> None:
-        self._xp = xp
+    def __init__(self, xp: Any, send: Callable[[np.ndarray], Array]) -> None:
+        self._xp, self._send = xp, send
         self._functions: dict[tuple, Any] = {}
         self._modules: dict[tuple, Any] = {}
         self._tables: dict[str, tuple[np.ndarray, Array]] = {}
@@ -134,7 +135,7 @@ class Launcher:
         V = PACK_BYTES // itemsize if not (addresses % PACK_BYTES).any() else 1
         last = self._tables.get(name)
         if last is None or not np.array_equal(last[0], rows):
-            last = self._tables[name] = rows, self._xp.asarray(rows)
+            last = self._tables[name] = rows, self._send(rows)
         return last[1], len(rows), V
 
     def _argument(self, kernel: str, value: Any, T: np.dtype) -> Any:

@@ -30,7 +30,7 @@ class Attention:
         same = k.shape[:-2] == v.shape[:-2] == batch and len({q.dtype, k.dtype, v.dtype}) == 1
         if mask is not None or dropout == 1 or not same or not supported(q, k, v):
             return NotImplemented
-        ctx.scale, ctx.causal, ctx.p, ctx.seed = scale, causal, dropout, new_seed() if dropout else None
+        ctx.scale, ctx.causal, ctx.p, ctx.seed = scale, causal, dropout, new_seed(ctx.backend) if dropout else None
         p = Attention.weights(ctx, q, k)
         keep = p.size <= RECOMPUTE_ABOVE
         y = _side_by_side(ctx.xp, batch, q.shape[-2], (), v.shape[-1], q.dtype)

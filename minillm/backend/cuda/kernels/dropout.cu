@@ -24,10 +24,13 @@ __device__ Four philox(unsigned long long seed, unsigned long long counter) {
     return Four{{a, b, c, d}};
 }
 
-// Element i has word i % 4 of counter i / 4; its first 24 bits are a number in [0, 1).
-extern "C" __global__ void dropout(const T* x, T* y, unsigned long long seed, A p, A scale, long long n) {
+// Element i has word i % 4 of counter i / 4; its first 24 bits are a number in [0, 1). In a recording, whose arguments
+// stay as they are, the seed lies in memory.
+extern "C" __global__ void dropout(const T* x, T* y, unsigned long long seed, const unsigned long long* recorded, A p,
+                                   A scale, long long n) {
     const long long i = (blockIdx.x * (long long)blockDim.x + threadIdx.x) * V;
     if (i >= n) return;
+    if (recorded) seed = *recorded;
     Pack<T> xs = load(x + i);
     Four words;
     FOR_PACK(k) {

@@ -7,20 +7,24 @@ from typing import Any
 import numpy as np
 
 from minillm.backend.base import Array
+from minillm.backend.cuda.graph import draw_seed
 from minillm.backend.cuda.launcher import contiguous, launch_flat, supported
-from minillm.backend.random import default_generator
 
 
-def new_seed() -> np.uint64:
-    """Draw a seed from the host's stream "dropout"."""
-    return np.uint64(default_generator.stream("dropout").integers(2**63))
+Seed = tuple[np.uint64, Array | None]
+"""A number, or where it lies on the card."""
 
 
-def dropped(ctx: Any, x: Array, p: float, seed: np.uint64) -> Array:
+def new_seed(backend: Any) -> Seed:
+    """Draw a seed; while a recording is made, return where it will lie when that is repeated."""
+    return (draw_seed(), None) if backend.recording is None else (np.uint64(0), backend.recording.seed())
+
+
+def dropped(ctx: Any, x: Array, p: float, seed: Seed) -> Array:
     """Return ``x`` with the elements set to 0 that the seed chooses, and the others divided by 1 - p."""
     x = contiguous(x)
     y = ctx.xp.empty_like(x)
-    launch_flat(ctx, "dropout", "dropout", x, y, more=(seed, float(p), 1 / (1 - p)))
+    launch_flat(ctx, "dropout", "dropout", x, y, more=(*seed, float(p), 1 / (1 - p)))
     return y
 
 
@@ -31,7 +35,7 @@ class Dropout:
     def forward(ctx: Any, x: Array, *, p: float) -> Array:
         if p == 1 or not supported(x):
             return NotImplemented
-        ctx.p, ctx.seed = p, new_seed()
+        ctx.p, ctx.seed = p, new_seed(ctx.backend)
         return dropped(ctx, x, p, ctx.seed)
 
     @staticmethod

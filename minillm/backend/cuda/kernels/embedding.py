@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
+
+import numpy as np
 
 from minillm.backend.base import Array
 from minillm.backend.cuda.launcher import contiguous, pack, supported
 
 BLOCK = 256  # 8 warps
+MOST_LOOKS = 1 << 34
+"""Ids times rows of the table up to which every row looks at every id: 0.1 ms or so for 32,768 ids of 50,304."""
 
 
 class EmbeddingGrad:
@@ -17,6 +22,21 @@ class EmbeddingGrad:
     def fits(dy: Array, dw: Array) -> bool:
         """Tell whether the kernel can do it."""
         return supported(dy) and dw.dtype == dy.dtype and dw.flags.c_contiguous
+
+    @staticmethod
+    def order(backend: Any, ids: Array, table: int) -> tuple[Array, Array]:
+        """Return the order that sorts ids below ``table``, equal ones as they stand, and the ids in that order."""
+        n, xp = len(ids), backend.xp
+        if n * table > MOST_LOOKS:
+            order = backend.order(ids)
+            return order, ids[order]
+        ids, counts = contiguous(ids), xp.zeros(table, dtype=np.int32)
+        order, in_order = (xp.empty(n, dtype=np.int64) for _ in range(2))
+        launch, T = functools.partial(backend.launch, "embedding"), np.dtype(np.float32)
+        launch("count_ids", -(-n // BLOCK), BLOCK, ids, counts, n, T=T)
+        launch("starts_of_ids", 1, 1024, counts, table, T=T)
+        launch("order_of_ids", -(-table // 128), 128, ids, counts, order, in_order, n, table, T=T)
+        return order, in_order
 
     @staticmethod
     def add(backend: Any, order: Array, ids: Array, dy: Array, dw: Array) -> None:
