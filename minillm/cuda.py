@@ -46,8 +46,8 @@ def graphed(function: Callable[..., Any], parameters: Sequence[Any] = ()) -> Cal
 
     Python needs some 20 microseconds a launch, and a step of a small model has hundreds of launches. The first
     two calls with inputs of some shapes and types are made as usual, the third is recorded, and from then on one launch
-    does all of it. On the CPU, and under ``detect_anomaly``, nothing is recorded. The numbers are the same, bit for bit;
-    where a gradient is added to another one, to rounding.
+    does all of it. On the CPU, and under ``detect_anomaly``, nothing is recorded. The numbers are the same, bit for
+    bit; where a gradient is added to another one, to rounding.
 
     Args:
         function: gets tensors, and returns a tensor or a tuple of tensors that need no gradient (``loss.detach()``).

@@ -18,8 +18,9 @@ from minillm.tensor import Tensor
 PRODUCTS = frozenset("Attention GRU LSTM Linear MLP MatMul RNN".split())
 """Computed in the low precision: nearly all of the arithmetic of a network. Sums inside are float32."""
 
+# Cross-entropy with class numbers sees to it itself: it needs no copy of its logits.
 LOSSES = frozenset(
-    "BinaryCrossEntropy CrossEntropy NLLLoss Prod SoftCrossEntropy binary_cross_entropy_with_logits "
+    "BinaryCrossEntropy NLLLoss Prod SoftCrossEntropy binary_cross_entropy_with_logits "
     "cosine_embedding_loss hinge_embedding_loss huber_loss kl_div l1_loss margin_ranking_loss mse_loss "
     "multi_margin_loss smooth_l1_loss".split()
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minillm.autograd import Function
 from minillm.backend import Array
 from minillm.ops.common import Scalar, operand, promote, shape_of, unbroadcast, wide
@@ -101,7 +103,21 @@ def add(input: Tensor | Scalar, other: Tensor | Scalar, *, alpha: Scalar = 1) ->
         input, other: tensors or numbers; at least one tensor.
         alpha: a factor for ``other``.
     """
-    return Add.apply(*promote("add", input, other if alpha == 1 else operand(other, "add") * alpha, wrap=True))
+    other = other if alpha == 1 else operand(other, "add") * alpha
+    if _float32_and_less(input, other):  # the sum is a float32 without a copy of the other one
+        return Add.apply(input, other)
+    return Add.apply(*promote("add", input, other, wrap=True))
+
+
+def _float32_and_less(x: Any, y: Any) -> bool:
+    """Tell whether of two tensors of one shape one is of float32 and the other of 16 bits."""
+    return (
+        isinstance(x, Tensor)
+        and isinstance(y, Tensor)
+        and x.array.shape == y.array.shape
+        and x.array.dtype != y.array.dtype
+        and {wide(x.array.dtype), wide(y.array.dtype)} == {np.dtype(np.float32)}
+    )
 
 
 # --- sub: z = x - y -------------------------------------------------------------------------------------------------

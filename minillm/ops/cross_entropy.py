@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minillm.autograd import Function
+import numpy as np
+
+from minillm.autograd import Function, modes
 from minillm.backend import Array
 from minillm.backend.device import is_floating
-from minillm.ops.common import cast
+from minillm.ops.common import cast, wide
 from minillm.ops.rows import exp_rows, in_tiles, row_dot, row_sum, working
 from minillm.ops.shape import movedim, reshape
 from minillm.tensor import Tensor
@@ -58,9 +60,17 @@ class CrossEntropy(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str, smoothing: float
+        ctx: Any,
+        x: Array,
+        target: Array,
+        weight: Array | None,
+        *,
+        ignore_index: int,
+        reduction: str,
+        smoothing: float,
+        dtype: np.dtype,
     ) -> Array:
-        xp, dtype = ctx.xp, x.dtype
+        xp = ctx.xp
         ctx.reduction, ctx.smoothing, ctx.weight = reduction, smoothing, weight is not None
         x = working(x)
         counted = target != ignore_index
@@ -73,7 +83,7 @@ class CrossEntropy(Function):
         loss = xp.where(counted, (log_z - (x[xp.arange(len(x)), target] - m[:, 0])) * weighs, 0)
         if smoothing:
             w = xp.ones(x.shape[1], dtype=x.dtype) if weight is None else working(weight)
-            even = xp.where(counted, (log_z + m[:, 0]) * w.sum() - x @ w, 0)
+            even = xp.where(counted, (log_z + m[:, 0]) * w.sum() - ctx.backend.matmul(x, w), 0)
             loss = (1 - smoothing) * loss + (smoothing / x.shape[1]) * even
         ctx.save_for_backward(e, z, target, counted, weighs, weight if smoothing else None)
         return _reduced(loss, weighs.sum(), reduction).astype(dtype, copy=False)
@@ -224,8 +234,17 @@ def cross_entropy(
         loss = SoftCrossEntropy.apply(x, q, weight, reduction=reduction, smoothing=float(label_smoothing))
     else:
         t = _class_numbers("cross_entropy", target, shape, classes, ignore_index)
+        # Under autocast the loss is a float32, and so is all that is computed; but logits of 16 bits are read as they
+        # are: as float32 they would be the largest array of all.
+        widened = modes.autocast is not None and modes.autocast.covers(x.array)
         loss = CrossEntropy.apply(
-            x, t, weight, ignore_index=ignore_index, reduction=reduction, smoothing=float(label_smoothing)
+            x,
+            t,
+            weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            smoothing=float(label_smoothing),
+            dtype=wide(x.array.dtype) if widened else x.array.dtype,
         )
     return reshape(loss, shape) if reduction == "none" and len(shape) != 1 else loss
 

@@ -84,8 +84,8 @@ class LayerNorm(Function):
                 sums[part.start] = column_sum(backend, product)
             if needs_x:
                 # mean(g) and mean(g h) as products with w: g = dy w is needed only once, below.
-                mean_g = (dy[part] @ scale)[:, None] / width
-                mean_gh = (product @ scale)[:, None] / width
+                mean_g = backend.matmul(dy[part], scale)[:, None] / width
+                mean_gh = backend.matmul(product, scale)[:, None] / width
                 xp.multiply(dy[part], scale, out=product)
                 product -= mean_g
                 d = xp.multiply(h[part], mean_gh, out=dx[part])
@@ -196,7 +196,7 @@ class RMSNorm(Function):
             if needs_w:
                 sums[part.start] = column_sum(backend, product)
             if needs_x:
-                mean_gh = (product @ scale)[:, None] / width
+                mean_gh = backend.matmul(product, scale)[:, None] / width
                 xp.multiply(dy[part], scale, out=product)
                 d = xp.multiply(h[part], mean_gh, out=dx[part])
                 xp.subtract(product, d, out=d)

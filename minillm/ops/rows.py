@@ -133,7 +133,7 @@ def row_max(backend: Backend, x: Array) -> Array:
 
 def row_sum(backend: Backend, x: Array) -> Array:
     """Return the sum of every row, (N, C) to (N, 1), as a product with a vector of ones (5 times as fast)."""
-    return (x @ backend.xp.ones(x.shape[-1], dtype=x.dtype))[..., None]
+    return backend.matmul(x, backend.xp.ones(x.shape[-1], dtype=x.dtype))[..., None]
 
 
 def row_dot(backend: Backend, x: Array, y: Array) -> Array:
@@ -164,7 +164,7 @@ def column_sum(backend: Backend, x: Array) -> Array:
     """Return the sum of every column, (N, C) to (C,), as a product with a vector of ones."""
     blocks, rest = divmod(len(x), ROWS)
     if backend.name != "cpu" or blocks < 2:
-        return backend.xp.ones(x.shape[0], dtype=x.dtype) @ x
+        return backend.matmul(backend.xp.ones(x.shape[0], dtype=x.dtype), x)
     ones = np.ones(ROWS, dtype=x.dtype)
     y = column_sum(backend, ones @ x[: len(x) - rest].reshape(blocks, ROWS, x.shape[1]))
     return y + ones[:rest] @ x[len(x) - rest :] if rest else y

@@ -92,6 +92,12 @@ CASES: dict[str, list[Call]] = {
             "SiLU": F.silu,
         }.items()
     },
+    "Add": [
+        *((lambda t, s=s: t(*s) + t(*s)) for s in [(1,), (2, 3, 8), (41, 33)]),
+        lambda t: minillm.add(t(9), t(9), alpha=2),
+        lambda t: t(9)[1:] + t(8),
+        lambda t: (lambda x: x + x)(t(5, 4)),
+    ],
     "Attention": [
         attention((2, 3), 5, 5, 8, 8, is_causal=True),
         attention((2, 3), 33, 33, 8, 8, is_causal=True),

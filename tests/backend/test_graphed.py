@@ -123,7 +123,7 @@ def test_the_real_error_is_raised_where_the_function_is_wrong() -> None:
     parameters.clear()
     call = minillm.cuda.graphed(lambda x: x.reshape(7))
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="reshape|view"):
+        with pytest.raises(RuntimeError, match=r"reshape|view"):
             call(minillm.ones(3, device="cuda"))
 
 

@@ -142,6 +142,21 @@ def test_a_cast_is_that_of_numpy(source, target):
         assert x.grad.dtype == source and (host(x.grad) == 1).all()
 
 
+@pytest.mark.parametrize("shape", [(7,), (3, 8), (5, 33)])
+@pytest.mark.parametrize("low", ["float16", "bfloat16"])
+def test_a_residual_of_16_bits_is_added_without_a_copy(low, shape):
+    low, rng = dtype_of(low), np.random.default_rng(0)
+    a, b = rng.standard_normal(shape).astype(np.float32), rng.standard_normal(shape).astype(low)
+    for turned in (False, True):
+        x, y = (minillm.tensor(v, device="cuda", requires_grad=True) for v in (a, b))
+        z = y + x if turned else x + y
+        assert z.grad_fn.kernel is KERNELS["Add"] and z.dtype == np.float32
+        np.testing.assert_array_equal(host(z.detach()), a + b.astype(np.float32))
+        z.backward(minillm.tensor(a * 3, device="cuda"))
+        np.testing.assert_array_equal(host(x.grad), a * 3)
+        np.testing.assert_array_equal(host(y.grad), (a * 3).astype(low))
+
+
 # --- dropout draws numbers of its own
 def philox(seed: int, counter: int) -> list[int]:
     """Philox 4x32-10 as its paper defines it, in Python's integers."""

@@ -68,10 +68,11 @@ def pieces(size: str) -> list[Piece]:
 
 def tests(device: str, size: str, limit: float) -> None:
     """Emit how the tests that need a card end; after ``limit`` seconds, how far they came."""
-    where = ["tests/backend/test_products.py"] if size == "tiny" else ["tests"]
+    marked = [str(p) for p in sorted(Path("tests").rglob("test_*.py")) if "mark.gpu" in p.read_text(encoding="utf-8")]
+    where = ["tests/backend/test_products.py"] if size == "tiny" else marked
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "--tb=short", "-p", "no:cacheprovider", *where]
     if size != "tiny" and importlib.util.find_spec("xdist") is not None:
-        command += ["-n", "4"]  # most of the time goes into compiling
+        command += ["-n", str(min(12, os.cpu_count() or 1))]  # most of the time goes into compiling
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace") as process:
         late = threading.Event()
         clock = threading.Timer(limit, lambda: (late.set(), process.kill()))

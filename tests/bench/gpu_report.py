@@ -73,7 +73,7 @@ def kernel_table(found: Results) -> str:
         times = [f"{x:.0f}" for x in r["kernel_us"]]
         rates, ratios, times = ([*column, ""][:2] for column in (rates, ratios, times))  # no backward pass: one each
         name = r["name"] + ("" if r["used"] else " (NOT USED)")
-        rows.append([name, r["precision"], *times, *rates, *ratios, f"{r['apart']:.1e}"])
+        rows.append([name, r["precision"], *times, *rates, *ratios, "" if r["apart"] is None else f"{r['apart']:.1e}"])
     head = ["kernel", "type", "forward us", "backward us", "forward GB/s (of a copy's)", "backward GB/s",
             "times faster than the op without it", "backward", "largest difference"]  # fmt: skip
     return table(head, rows)

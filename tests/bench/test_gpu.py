@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +81,6 @@ def test_all_pieces_in_a_tiny_size(tmp_path: Path, capsys: Any) -> None:
 class Pool:
     """CuPy's memory pool, as far as the benchmark asks it."""
 
-    total_bytes = staticmethod(lambda: 12345)
     used_bytes = staticmethod(lambda: 123)
     free_all_blocks = staticmethod(lambda: None)
 
@@ -87,6 +88,9 @@ class Pool:
 def test_what_runs_on_a_card_runs_on_the_stand_in(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With device "cuda", and products as cuBLASLt is told them."""
     monkeypatch.setattr(CuPyModule, "get_default_memory_pool", lambda self: Pool)
+    left = itertools.count(10**9, -1000)
+    runtime = types.SimpleNamespace(memGetInfo=lambda: (next(left), 2 * 10**9))
+    monkeypatch.setattr(CuPyModule.cuda, "runtime", runtime, raising=False)
     with standin():
         backend: Any = get_backend("cuda")
         library = HostCublasLt()
@@ -99,7 +103,7 @@ def test_what_runs_on_a_card_runs_on_the_stand_in(capsys: Any, monkeypatch: pyte
         found += results(capsys, gpu.kernels, "cuda", "tiny")
     assert [r for r in found if "failed" in r] == []
     assert batches == {1, 3, 6}  # heads: three in each of two launches, or all six, copied
-    assert {r["peak_bytes"] for r in found if r["part"] == "training"} == {12345}
+    assert all(r["peak_bytes"] > 0 for r in found if r["part"] == "training")
     ours = gpu_report.of(found, "kernel", name="Linear")
     assert [r["precision"] for r in ours] == ["bfloat16", "float32"]
     assert all(r["used"] and r["apart"] < 1e-2 and min(r["gb_s"]) > 0 for r in ours)
@@ -112,7 +116,7 @@ def test_every_kernel_of_the_backend_has_a_workload() -> None:
     assert set(made.kernels) - set(known) - set(steps) == set()
     for name, make in known.items():
         found = gpu_kernels.measure_one("cpu", name, "float32", make)
-        assert found["apart"] == 0 and len(found["kernel_us"]) == 2
+        assert not found["apart"] and len(found["kernel_us"]) == 2
     found = [{"part": "kernel", "name": name, "precision": "float32", **gpu_kernels.measure_step("cpu", make)}
              for name, make in steps.items()]  # fmt: skip
     assert all(r["apart"] == 0 for r in found) and gpu_report.tables(found).count("| float32 |") == len(steps)

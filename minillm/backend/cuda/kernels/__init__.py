@@ -28,6 +28,7 @@ from __future__ import annotations
 from typing import Any
 
 from minillm.backend.cuda.kernels.activation import GELU, GELUTanh, ReLU, SiLU
+from minillm.backend.cuda.kernels.add import Add
 from minillm.backend.cuda.kernels.attention import Attention
 from minillm.backend.cuda.kernels.cast import Cast
 from minillm.backend.cuda.kernels.cross_entropy import CrossEntropy
@@ -37,6 +38,7 @@ from minillm.backend.cuda.kernels.normalization import LayerNorm, RMSNorm
 from minillm.backend.cuda.kernels.optim import Adam, GradientNorm
 from minillm.backend.cuda.kernels.softmax import LogSoftmax, Softmax
 
-_OPS = (GELU, GELUTanh, ReLU, SiLU, Attention, Cast, CrossEntropy, Dropout, LayerNorm, RMSNorm, LogSoftmax, Softmax)
+_OPS = (Add, GELU, GELUTanh, ReLU, SiLU, Attention, Cast, CrossEntropy, Dropout)
+_OPS += (LayerNorm, RMSNorm, LogSoftmax, Softmax)
 _BESIDE = (Adam, EmbeddingGrad, GradientNorm)  # what minillm.optim, the backend and minillm.nn.utils ask for
 KERNELS: dict[str, Any] = {kernel.__name__: kernel for kernel in (*_OPS, *_BESIDE)}

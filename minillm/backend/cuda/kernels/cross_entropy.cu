@@ -3,7 +3,7 @@
 //     l = log(sum(exp(x - m))) - (x[target] - m),  m = max(x)          dx = (softmax(x) - one_hot(target)) dl
 //
 // The logits are read once in the forward pass and once in the backward pass; of every row only m and the sum s are
-// kept. Rows whose target is `ignored` are not read at all: they have a loss and a gradient of 0.
+// kept. The loss is of type W. Rows whose target is `ignored` are not read at all: they have a loss and a gradient of 0.
 
 extern "C" __global__ void cross_entropy_forward(const T* x, const long long* target, A* losses, A* ms, A* ss,
                                                  long long classes, long long ignored) {
@@ -19,7 +19,7 @@ extern "C" __global__ void cross_entropy_forward(const T* x, const long long* ta
 }
 
 // The sum of all losses, or their mean over the targets that count: one block, always in the same order.
-extern "C" __global__ void cross_entropy_total(const A* losses, const long long* target, T* loss, A* count,
+extern "C" __global__ void cross_entropy_total(const A* losses, const long long* target, W* loss, A* count,
                                                long long rows, long long ignored, long long is_mean) {
     A total = 0, counted = 0;
     for (long long row = threadIdx.x; row < rows; row += blockDim.x) {
@@ -30,12 +30,12 @@ extern "C" __global__ void cross_entropy_total(const A* losses, const long long*
     counted = sum_block(counted);
     if (threadIdx.x == 0) {
         *count = counted;
-        *loss = T(is_mean ? total / counted : total);
+        *loss = W(is_mean ? total / counted : total);
     }
 }
 
 // dl is dy, one number for all rows (or one each, where `dy_step` is 1), divided by `count` unless that is null.
-extern "C" __global__ void cross_entropy_backward(const T* dy, const T* x, const long long* target, const A* ms,
+extern "C" __global__ void cross_entropy_backward(const W* dy, const T* x, const long long* target, const A* ms,
                                                   const A* ss, const A* count, T* dx, long long classes,
                                                   long long ignored, long long dy_step) {
     const long long row = blockIdx.x, at = target[row];

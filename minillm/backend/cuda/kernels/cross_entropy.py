@@ -20,7 +20,15 @@ class CrossEntropy:
 
     @staticmethod
     def forward(
-        ctx: Any, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str, smoothing: float
+        ctx: Any,
+        x: Array,
+        target: Array,
+        weight: Array | None,
+        *,
+        ignore_index: int,
+        reduction: str,
+        smoothing: float,
+        dtype: np.dtype,
     ) -> Array:
         if weight is not None or smoothing or not supported(x) or target.dtype != np.int64:
             return NotImplemented
@@ -29,14 +37,16 @@ class CrossEntropy:
         losses, ms, ss = (xp.empty(rows, dtype=A) for _ in range(3))
         V = pack(classes, x)
         arguments = (x, target, losses, ms, ss, classes, ignore_index)
-        ctx.backend.launch(FAMILY, "cross_entropy_forward", rows, threads(classes, V), *arguments, T=x.dtype, V=V)
+        ctx.backend.launch(
+            FAMILY, "cross_entropy_forward", rows, threads(classes, V), *arguments, T=x.dtype, W=dtype, V=V
+        )
         count = None
         if reduction == "none":
-            loss = losses.astype(x.dtype, copy=False)
+            loss = losses.astype(dtype, copy=False)
         else:
-            loss, count = xp.empty((), dtype=x.dtype), xp.empty((), dtype=A)
+            loss, count = xp.empty((), dtype=dtype), xp.empty((), dtype=A)
             arguments = (losses, target, loss, count, rows, ignore_index, int(reduction == "mean"))
-            ctx.backend.launch(FAMILY, "cross_entropy_total", 1, 1024, *arguments, T=x.dtype)
+            ctx.backend.launch(FAMILY, "cross_entropy_total", 1, 1024, *arguments, T=x.dtype, W=dtype)
         ctx.ignore_index, ctx.dy_step = ignore_index, int(reduction == "none")
         ctx.save_for_backward(x, target, ms, ss, count if reduction == "mean" else None)
         return loss
@@ -48,5 +58,6 @@ class CrossEntropy:
         V = pack(classes, x, dx)
         dy = contiguous(dy)
         arguments = (dy, x, target, ms, ss, count, dx, classes, ctx.ignore_index, ctx.dy_step)
-        ctx.backend.launch(FAMILY, "cross_entropy_backward", rows, threads(classes, V), *arguments, T=x.dtype, V=V)
+        types = {"T": x.dtype, "W": dy.dtype, "V": V}
+        ctx.backend.launch(FAMILY, "cross_entropy_backward", rows, threads(classes, V), *arguments, **types)
         return dx, None, None

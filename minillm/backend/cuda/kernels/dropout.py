@@ -10,7 +10,6 @@ from minillm.backend.base import Array
 from minillm.backend.cuda.graph import draw_seed
 from minillm.backend.cuda.launcher import contiguous, launch_flat, supported
 
-
 Seed = tuple[np.uint64, Array | None]
 """A number, or where it lies on the card."""
 

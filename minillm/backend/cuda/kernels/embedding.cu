@@ -1,16 +1,17 @@
 // The gradient of a table: the rows of dy whose id is v are added up, and the sum is added to dw[v].
 //
-// First the rows are put in order, by id and then as they stand, in three steps:
+// First the rows are put in order, by id and then as they stand:
 //
-//     counts[v] = how many ids are v,     starts[v] = counts[0] + ... + counts[v - 1],
-//     order[starts[v]], order[starts[v] + 1], ... = the places i with ids[i] = v, ascending;    sorted[j] = ids[order[j]]
+//     counts[v] = how many ids are v,     starts[v] = counts[0] + ... + counts[v - 1]
+//     ranks[i] = how many ids before place i are the same as ids[i]
+//     order[starts[ids[i]] + ranks[i]] = i,     sorted[j] = ids[order[j]]
 //
 // CuPy would sort, too, but waits for the card while it does.
 
 struct alignas(16) Ids {
     int values[4];
 };
-constexpr int TILE = 1024;  // ids that a block looks through at a time
+constexpr int TILE = 1024;  // ids that a block looks through
 
 // `counts` must be zero. Threads add in any order: of whole numbers the sum is the same.
 extern "C" __global__ void count_ids(const long long* ids, int* counts, long long n) {
@@ -43,29 +44,35 @@ extern "C" __global__ void starts_of_ids(int* counts, long long table) {
     }
 }
 
-// A thread belongs to a row v of the table. It looks at all ids in turn until it has found every v.
-extern "C" __global__ void order_of_ids(const long long* ids, const int* starts, long long* order, long long* sorted,
-                                        long long n, long long table) {
+// A block has 1024 places and a tile of ids at or before them; a thread counts in the tile what is like its own. `ranks`
+// must be zero; as whole numbers they are the same in whatever order the blocks add to them.
+extern "C" __global__ void ranks_of_ids(const long long* ids, int* ranks, long long n) {
     __shared__ Ids tile[TILE / 4];
-    const long long v = blockIdx.x * (long long)blockDim.x + threadIdx.x;
-    long long at = v < table ? starts[v] : 0;
-    const long long end = v >= table ? 0 : v + 1 < table ? starts[v + 1] : n;
-    for (long long begin = 0; begin < n; begin += TILE) {
-        __syncthreads();
-        for (int j = threadIdx.x; j < TILE; j += blockDim.x) {
-            tile[j / 4].values[j % 4] = begin + j < n ? int(ids[begin + j]) : -1;
-        }
-        __syncthreads();
-        for (int j = 0; j < TILE && at < end; j += 4) {
-            const Ids four = tile[j / 4];
-            _Pragma("unroll") for (int k = 0; k < 4; ++k) {
-                if (four.values[k] == v) {
-                    order[at] = begin + j + k;
-                    sorted[at++] = v;
-                }
-            }
-        }
+    // Block b of the pairs (place, tile), counted (0, 0), (1, 0), (1, 1), (2, 0), ...
+    int place = int((sqrt(8.0f * blockIdx.x + 1.0f) - 1.0f) / 2.0f);
+    while (place * (place + 1LL) / 2 > blockIdx.x) --place;
+    while ((place + 1LL) * (place + 2LL) / 2 <= blockIdx.x) ++place;
+    const long long first = (blockIdx.x - place * (place + 1LL) / 2) * TILE, i = place * (long long)TILE + threadIdx.x;
+    const int at = threadIdx.x;
+    tile[at / 4].values[at % 4] = first + at < n ? int(ids[first + at]) : -1;
+    __syncthreads();
+    if (i >= n) return;
+    const int own = int(ids[i]), before = i - first < TILE ? int(i - first) : TILE;
+    int found = 0;
+    for (int j = 0; j < before; j += 4) {
+        const Ids four = tile[j / 4];
+        _Pragma("unroll") for (int k = 0; k < 4; ++k) found += j + k < before && four.values[k] == own;
     }
+    if (found) atomicAdd(ranks + i, found);
+}
+
+extern "C" __global__ void order_of_ids(const long long* ids, const int* starts, const int* ranks, long long* order,
+                                        long long* sorted, long long n) {
+    const long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    const int at = starts[ids[i]] + ranks[i];
+    order[at] = i;
+    sorted[at] = ids[i];
 }
 
 // The rows of one id are a run in that order. A block belongs to a place in it and to 32 V columns; only the one at the
