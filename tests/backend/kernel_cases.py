@@ -66,10 +66,13 @@ def attention(batch: tuple[int, ...], T: int, S: int, D: int, E: int, **options:
     return lambda t: F.scaled_dot_product_attention(t(*batch, T, D), t(*batch, S, D), t(*batch, S, E), **options)
 
 
-def packed_attention(t: Inputs) -> minillm.Tensor:
-    qkv = t(2, 17, 3, 4, 8)  # (B, T, 3, H, D)
-    q, k, v = (x.transpose(1, 2) for x in qkv.unbind(2))
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 17, 32)
+def packed_attention(D: int) -> Call:
+    def call(t: Inputs) -> minillm.Tensor:
+        qkv = t(2, 17, 3, 4, D)  # (B, T, 3, H, D)
+        q, k, v = (x.transpose(1, 2) for x in qkv.unbind(2))
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 17, 4 * D)
+
+    return call
 
 
 def with_ignored(t: Inputs, *shape: int) -> minillm.Tensor:
@@ -107,7 +110,16 @@ CASES: dict[str, list[Call]] = {
         attention((3,), 1, 9, 4, 4),
         attention((), 6, 6, 4, 4, is_causal=True),
         attention((1, 1), 2, 1000, 4, 4),
-        packed_attention,
+        packed_attention(8),
+        # In 16 bits these go to the kernels of flash.cu: tiles of 64 and fewer, cut off and hidden.
+        packed_attention(16),
+        attention((1, 2), 130, 130, 16, 16, is_causal=True),
+        attention((2,), 33, 100, 32, 32),
+        attention((1, 1), 100, 70, 64, 64, is_causal=True, scale=-0.2),
+        attention((1, 1), 70, 100, 64, 64, is_causal=True),
+        attention((1, 1), 40, 70, 96, 96, is_causal=True),
+        attention((), 70, 40, 128, 128),
+        lambda t: F.scaled_dot_product_attention(t(16, 40).T, t(40, 17)[:, 1:], t(40, 16)[::2][:, :].repeat(2, 1)),
         # 64 x 40 x 40 is more than float16 holds
         lambda t: F.scaled_dot_product_attention(*(t.of(np.full((3, 64), x), grad=False) for x in (40, 40, 1))),
     ],

@@ -42,7 +42,7 @@ def _built(source: str) -> ctypes.CDLL:
     """Compile a source, or take it from the folder where pytest keeps what it may keep."""
     folder = HERE.parents[1] / ".pytest_cache" / "d" / "kernels"
     folder.mkdir(parents=True, exist_ok=True)
-    names = re.findall(r'extern "C" __global__ void (\w+)', source)
+    names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)', source)
     text = '#include "runtime.h"\n' + source + "\n" + "\n".join(f"ON_CPU({name})" for name in names) + "\n"
     key = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(HERE.glob("*.h"))) + text.encode()).hexdigest()[:24]
     library = folder / f"{key}.so"

@@ -196,6 +196,71 @@ static inline bool isfinite(double x) { return __builtin_isfinite(x); }
 static inline float fmax(float a, float b) { return __builtin_fmaxf(a, b); }
 static inline double fmax(double a, double b) { return __builtin_fmax(a, b); }
 
+static inline float log2(float x) { return __builtin_log2f(x); }
+
+// --- tensor cores: what `flash.cu` says in PTX ------------------------------------------------------------------------
+namespace on_cpu {
+// Every lane shows `n` words, and gets what all lanes show: [lane][word].
+static uint64_t shown_words[2 * MOST_THREADS][6];
+static inline const uint64_t (*show(const uint64_t* words, int n))[6] {
+    uint64_t(*place)[6] = shown_words + (threadIdx.x / 32 * 2 + fibers[current].exchanges++ % 2) * 32;
+    std::memcpy(place[threadIdx.x % 32], words, n * sizeof(uint64_t));
+    wait(Waits::for_warp);
+    return place;
+}
+template <class T> float number(uint64_t word, int place) {
+    T value;
+    std::memcpy(static_cast<void*>(&value), reinterpret_cast<const char*>(&word) + 2 * place, 2);
+    return float(value);
+}
+// c (16, 8) += a (16, 16) b (16, 8); see `flash.cu` for who holds what.
+template <class T> void multiply_add(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    const uint64_t mine[6] = {a[0], a[1], a[2], a[3], b0, b1};
+    const auto all = show(mine, 6);
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
+    for (int e = 0; e < 4; ++e) {
+        const int row = g + e / 2 * 8, column = t + e % 2;
+        for (int k = 0; k < 16; ++k) {
+            const float left = number<T>(all[row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2], k % 2);
+            c[e] += left * number<T>(all[column * 4 + k % 8 / 2][4 + k / 8], k % 2);
+        }
+    }
+}
+template <class T> void load_matrices(unsigned (&m)[4], const T* row, bool transposed) {
+    const uint64_t mine[1] = {reinterpret_cast<uint64_t>(row)};
+    if (mine[0] % 16) trouble = "a row of a matrix that does not begin at a multiple of 16 bytes";
+    const auto all = show(mine, 1);
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
+    for (int i = 0; i < 4; ++i) {
+        for (int e = 0; e < 2; ++e) {
+            const int r = transposed ? t + e : g, column = transposed ? g : t + e;
+            std::memcpy(reinterpret_cast<char*>(&m[i]) + 2 * e, reinterpret_cast<const T*>(all[8 * i + r][0]) + column, 2);
+        }
+    }
+}
+template <class T> unsigned two(float low, float high) {
+    const T both[2] = {T(low), T(high)};
+    unsigned made;
+    std::memcpy(&made, both, 4);
+    return made;
+}
+}  // namespace on_cpu
+#define ON_CPU_TENSOR_CORES(T)                                                                                        \
+    static inline void multiply_add(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {               \
+        on_cpu::multiply_add<T>(c, a, b0, b1);                                                                       \
+    }                                                                                                                \
+    static inline void load_matrices(unsigned (&m)[4], const T* row) { on_cpu::load_matrices(m, row, false); }      \
+    static inline void load_transposed(unsigned (&m)[4], const T* row) { on_cpu::load_matrices(m, row, true); }     \
+    static inline unsigned two(float low, float high) { return on_cpu::two<T>(low, high); }                         \
+    static inline float power_of_2(float x) { return __builtin_exp2f(x); }                                          \
+    static inline void copy_16(T* to, const T* from, bool there) {                                                  \
+        if ((reinterpret_cast<uint64_t>(to) | reinterpret_cast<uint64_t>(from)) % 16) on_cpu::trouble = "a copy";    \
+        if (there) std::memcpy(static_cast<void*>(to), from, 16);                                                    \
+        else std::memset(static_cast<void*>(to), 0, 16);                                                             \
+    }                                                                                                                \
+    static inline void end_of_group() {}                                                                             \
+    template <int LATER> void wait_for_groups() {}
+
 // For each kernel of a source: how to call it and what it takes.
 #define ON_CPU(name)                                                                                          \
     extern "C" const char* launch_##name(unsigned grid, unsigned block, size_t shared, int backwards, void** a) { \

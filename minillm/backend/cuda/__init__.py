@@ -155,6 +155,11 @@ class CuPyBackend(Backend):
         return contextlib.nullcontext()
 
     @functools.cached_property
+    def tensor_cores(self) -> bool:
+        """Whether the card multiplies 16-bit matrices the way that ``kernels/flash.cu`` does: Ampere (2020) or later."""
+        return int(self.xp.cuda.Device().compute_capability) >= 80
+
+    @functools.cached_property
     def gemm(self) -> Gemm | None:
         """Products by cuBLASLt, or ``None`` where it is not installed."""
         library = load_library()

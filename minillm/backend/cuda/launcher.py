@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,11 +30,22 @@ def accumulator(dtype: Any) -> np.dtype:
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)
 
 
-def source(family: str, T: np.dtype, W: np.dtype, V: int) -> str:
+Constants = tuple[tuple[str, int], ...]
+"""Names and numbers that a file of kernels is compiled with."""
+
+
+class Anywhere(NamedTuple):
+    """An array whose strides the kernel gets, too, so that it need not be contiguous."""
+
+    array: Array
+
+
+def source(family: str, T: np.dtype, W: np.dtype, V: int, constants: Constants = ()) -> str:
     """Return the text of a file of kernels for element type T, weights of type W and V elements a load."""
     headers = "".join(HEADERS[name] for name in sorted({T.name, W.name} & HEADERS.keys()))
     A = accumulator(T)
     types = "".join(f"typedef {CPP_TYPES[t.name]} {letter};\n" for letter, t in (("T", T), ("W", W), ("A", A)))
+    headers += "".join(f"#define {name} {number}\n" for name, number in constants)
     texts = [(FOLDER / f"{name}.cu").read_text(encoding="utf-8") for name in ("prelude", family)]
     return f"{headers}{types}constexpr int V = {V};\n" + "\n".join(texts)
 
@@ -93,6 +104,7 @@ class Launcher:
         W: np.dtype | None = None,
         V: int = 1,
         shared: int = 0,
+        constants: Constants = (),
     ) -> None:
         """Launch a kernel on the current stream.
 
@@ -100,17 +112,18 @@ class Launcher:
             family: the file that it stands in, without ``.cu``.
             kernel: its name.
             grid, block: blocks, and threads of a block (a multiple of 32).
-            arguments: contiguous arrays, ``None`` for a null pointer, Python ints (``long long``) and floats (``A``).
+            arguments: contiguous arrays, others as ``Anywhere``, ``None`` for a null pointer, Python ints (``long long``) and floats (``A``).
             T, W, V: what the file is compiled for; W is T unless given.
             shared: bytes of dynamic shared memory.
+            constants: what else it is compiled with.
 
         Raises:
             ValueError: for an array that is not contiguous: a kernel would read what lies between its elements.
         """
         W = T if W is None else W
-        function = self._functions.get((family, kernel, T, W, V))
+        function = self._functions.get((family, kernel, T, W, V, constants))
         if function is None:
-            function = self._function(family, kernel, T, W, V)
+            function = self._function(family, kernel, T, W, V, constants)
         function((grid,), (block,), tuple(self._argument(kernel, a, T) for a in arguments), shared_mem=shared)
 
     def pieces(self, name: str, groups: Sequence[tuple[Array, ...]]) -> tuple[Array, int, int]:
@@ -141,6 +154,8 @@ class Launcher:
     def _argument(self, kernel: str, value: Any, T: np.dtype) -> Any:
         if value is None:
             return NULL
+        if isinstance(value, Anywhere):
+            return value.array
         if isinstance(value, self._xp.ndarray):
             if not value.flags.c_contiguous:
                 raise ValueError(f"{kernel}: expected contiguous arrays, got strides {value.strides} of {value.shape}")
@@ -149,13 +164,12 @@ class Launcher:
             return accumulator(T).type(value)
         return np.int64(value) if isinstance(value, int) else value
 
-    def _function(self, family: str, kernel: str, T: np.dtype, W: np.dtype, V: int) -> Any:
+    def _function(self, family: str, kernel: str, *how: Any) -> Any:
         with self._lock:
-            module = self._modules.get((family, T, W, V))
+            module = self._modules.get((family, *how))
             if module is None:
-                module = self._xp.RawModule(code=source(family, T, W, V), options=OPTIONS)
-                self._modules[family, T, W, V] = module
-            function = self._functions[family, kernel, T, W, V] = module.get_function(kernel)
+                module = self._modules[family, *how] = self._xp.RawModule(code=source(family, *how), options=OPTIONS)
+            function = self._functions[family, kernel, *how] = module.get_function(kernel)
         return function
 
 

@@ -1,4 +1,7 @@
-"""Attention as two matrix products around one kernel; the formulas and the kernels are in ``attention.cu``."""
+"""Attention as two matrix products around one kernel; the formulas and the kernels are in ``attention.cu``.
+
+In 16 bits, without dropout and with heads of a usual size, ``flash.py`` does it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minillm.backend.base import Array
+from minillm.backend.cuda.kernels import flash
 from minillm.backend.cuda.kernels.dropout import dropped, new_seed
 from minillm.backend.cuda.launcher import pack, supported, threads
 
@@ -31,6 +35,11 @@ class Attention:
         if mask is not None or dropout == 1 or not same or not supported(q, k, v):
             return NotImplemented
         ctx.scale, ctx.causal, ctx.p, ctx.seed = scale, causal, dropout, new_seed(ctx.backend) if dropout else None
+        ctx.flash = not dropout and flash.fits(ctx, q, k, v)
+        if ctx.flash:
+            y = _side_by_side(ctx.xp, batch, q.shape[-2], (), v.shape[-1], q.dtype)
+            flash.forward(ctx, q, k, v, y)
+            return y
         p = Attention.weights(ctx, q, k)
         keep = p.size <= RECOMPUTE_ABOVE
         y = _side_by_side(ctx.xp, batch, q.shape[-2], (), v.shape[-1], q.dtype)
@@ -57,8 +66,7 @@ class Attention:
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> tuple[Array | None, ...]:
-        q, k, v, p = ctx.saved_arrays
-        p = Attention.weights(ctx, q, k) if p is None else p
+        q, k, v, *kept = ctx.saved_arrays
         matmul, batch = ctx.backend.matmul, q.shape[:-2]
         if q.shape == k.shape == v.shape:
             # Parts of one array (B, T, 3, H, D): a layer that made all three with one product wants them so.
@@ -66,6 +74,10 @@ class Attention:
             dq, dk, dv = (block[i] for i in range(3))
         else:
             dq, dk, dv = (_side_by_side(ctx.xp, batch, x.shape[-2], (), x.shape[-1], x.dtype) for x in (q, k, v))
+        if ctx.flash:
+            flash.backward(ctx, dy, dq, dk, dv)
+            return dq, dk, dv, None
+        p = Attention.weights(ctx, q, k) if kept[0] is None else kept[0]
         used = dropped(ctx, p, ctx.p, ctx.seed) if ctx.p else p
         matmul(used.swapaxes(-1, -2), dy, out=dv)
         ds = matmul(dy, v.swapaxes(-1, -2))
