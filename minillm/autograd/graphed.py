@@ -89,6 +89,8 @@ class Graphed:
         if kind.recording is None:
             kind.recording = backend.start_recording()
             kind.failed = kind.recording is None
+            if not kind.failed:
+                kind.recording.make_room()
             with contextlib.nullcontext() if kind.failed else kind.recording.apart():  # memory is taken
                 return self.function(*inputs)
         if not kind.ready:

@@ -42,8 +42,6 @@ class Recording:
 
     def __init__(self, backend: Any) -> None:
         cuda = backend.xp.cuda
-        # What is computed without a recording will hardly be needed again: both would not fit side by side.
-        backend.xp.get_default_memory_pool().free_all_blocks()
         self._backend, self._pool, self._stream = backend, cuda.MemoryPool(), cuda.Stream(non_blocking=True)
         self._graph: Any = None
         self._constants: list[Array] = []
@@ -51,6 +49,10 @@ class Recording:
         self._drawn = 0
         self.inputs: Sequence[Array] = ()
         self.checks: list[tuple[int, Callable[[Array], None]]] = []
+
+    def make_room(self) -> None:
+        """Give memory that is not in use back: what a step needed without a recording it will not need again."""
+        self._backend.xp.get_default_memory_pool().free_all_blocks()
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:

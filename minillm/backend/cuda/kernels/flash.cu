@@ -74,28 +74,47 @@ template <int LATER> __device__ __forceinline__ void wait_for_groups() {  // all
 }
 #endif
 
+struct alignas(8) Two {
+    float values[2];
+};
+// The sum of the products of two pairs in registers.
+__device__ __forceinline__ float dot(unsigned x, unsigned y) {
+    const T *a = reinterpret_cast<const T*>(&x), *b = reinterpret_cast<const T*>(&y);
+    return float(a[0]) * float(b[0]) + float(a[1]) * float(b[1]);
+}
+
 // --- matrices ---------------------------------------------------------------------------------------------------------
 // Rows first .. first + 15 of x as A, straight from global memory; zeros from row `limit` on.
-__device__ __forceinline__ void load_rows(unsigned (&a)[STEPS][4], const T* x, long long stride, long long first,
-                                          long long limit) {
+__device__ __forceinline__ void load_rows(unsigned (&a)[STEPS][4], const T* x, long long stride, int first,
+                                          int limit) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
     _Pragma("unroll") for (int s = 0; s < STEPS; ++s) {
         _Pragma("unroll") for (int r = 0; r < 4; ++r) {
-            const long long row = first + g + r % 2 * 8;
+            const int row = first + g + r % 2 * 8;
             const T* from = x + row * stride + 16 * s + t + r / 2 * 8;
             a[s][r] = row < limit ? *reinterpret_cast<const unsigned*>(from) : 0u;
         }
     }
 }
 
-// Rows first .. first + N - 1 of x to shared memory.
+// The same with the opposite sign: a negative scale. Then the largest S is `factor` times the largest product.
+__device__ __forceinline__ void negate(unsigned (&a)[STEPS][4]) {
+    _Pragma("unroll") for (int s = 0; s < STEPS; ++s) {
+        _Pragma("unroll") for (int r = 0; r < 4; ++r) a[s][r] ^= 0x80008000u;
+    }
+}
+
+// Rows first .. first + N - 1 of x to shared memory; zeros from row `limit` on.
 template <int N>
-__device__ __forceinline__ void copy_tile(T* to, const T* x, long long stride, long long first, long long limit) {
-    constexpr int PIECES = HEAD_DIM / 8;
-    for (int i = threadIdx.x; i < N * PIECES; i += THREADS) {
-        const int row = i / PIECES, column = i % PIECES * 8;
-        const bool there = first + row < limit;
-        copy_16(to + row * ROW + column, x + (there ? first + row : 0) * stride + column, there);
+__device__ __forceinline__ void copy_tile(T* to, const T* x, long long stride, int first, int limit) {
+    constexpr int PIECES = HEAD_DIM / 8, AT_ONCE = THREADS / PIECES;  // rows that the block copies at once
+    const int row = threadIdx.x / PIECES, column = threadIdx.x % PIECES * 8;
+    if (row >= AT_ONCE) return;
+    x += column, to += row * ROW + column;
+    _Pragma("unroll") for (int i = 0; i < N; i += AT_ONCE) {
+        if (i + AT_ONCE > N && i + row >= N) continue;
+        const bool there = first + i + row < limit;
+        copy_16(to + i * ROW, x + (there ? first + i + row : 0) * stride, there);
     }
 }
 
@@ -134,10 +153,10 @@ __device__ __forceinline__ void add_product(float (&c)[2 * STEPS][4], const floa
 
 // Write c times `by` to rows first .. first + 15 of x.
 __device__ __forceinline__ void store_rows(T* x, const float (&c)[2 * STEPS][4], float by0, float by1, long long stride,
-                                           long long first, long long limit) {
+                                           int first, int limit) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
     _Pragma("unroll") for (int half = 0; half < 2; ++half) {
-        const long long row = first + g + 8 * half;
+        const int row = first + g + 8 * half;
         const float by = half ? by1 : by0;
         if (row >= limit) continue;
         _Pragma("unroll") for (int i = 0; i < 2 * STEPS; ++i) {
@@ -157,26 +176,27 @@ __device__ __forceinline__ float max_row(float x) {
 }
 
 // --- forward ----------------------------------------------------------------------------------------------------------
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 4 : 2)
     flash_forward(const T* q, const T* k, const T* v, T* y, float* statistics, PLACE(q), PLACE(k), PLACE(v), PLACE(y),
-                  long long heads, long long all_heads, long long queries, long long keys, long long causal,
+                  long long heads, long long all_heads, long long many_queries, long long many_keys, long long causal,
                   float factor) {
     alignas(16) __shared__ T tiles[2][2][KEYS * ROW];  // one to compute with, one that arrives: keys, values
     // Late queries see more keys: they begin first.
-    const long long head = blockIdx.x % all_heads, blocks = (queries + ROWS - 1) / ROWS;
-    const long long first = (blocks - 1 - blockIdx.x / all_heads) * ROWS, mine = first + threadIdx.x / 32 * 16;
+    const int queries = int(many_queries), keys = int(many_keys), head = int(blockIdx.x % all_heads);
+    const int first = ((queries + ROWS - 1) / ROWS - 1 - int(blockIdx.x / all_heads)) * ROWS;
+    const int mine = first + threadIdx.x / 32 * 16;
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
     q += AT_HEAD(q), k += AT_HEAD(k), v += AT_HEAD(v), y += AT_HEAD(y);
-    const long long seen = causal && first + ROWS < keys ? first + ROWS : keys;
-    const int n = int((seen + KEYS - 1) / KEYS);
+    const int n = ((causal && first + ROWS < keys ? first + ROWS : keys) + KEYS - 1) / KEYS;
     auto fetch = [&](int j) {
-        copy_tile<KEYS>(tiles[j % 2][0], k, k_row, (long long)j * KEYS, keys);
-        copy_tile<KEYS>(tiles[j % 2][1], v, v_row, (long long)j * KEYS, keys);
+        copy_tile<KEYS>(tiles[j % 2][0], k, k_row, j * KEYS, keys);
+        copy_tile<KEYS>(tiles[j % 2][1], v, v_row, j * KEYS, keys);
         end_of_group();
     };
     fetch(0);
     unsigned a[STEPS][4];
     load_rows(a, q, q_row, mine, queries);
+    if (factor < 0) negate(a), factor = -factor;
     float out[2 * STEPS][4] = {}, m[2] = {-INFINITY, -INFINITY}, l[2] = {0, 0};
     for (int j = 0; j < n; ++j) {
         if (j + 1 < n) {
@@ -188,29 +208,29 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         __syncthreads();
         float s[KEYS / 8][4] = {};
         add_product_turned<KEYS>(s, a, tiles[j % 2][0]);
-        const long long begin = (long long)j * KEYS;
-        const bool all_seen = begin + KEYS <= keys && (!causal || begin + KEYS - 1 <= mine);
-        // Column c of the tile is seen by row g if c < there, and c <= own.
-        const int there = begin + KEYS <= keys ? KEYS : int(keys - begin), own = causal ? int(mine - begin) + g : KEYS;
-        _Pragma("unroll") for (int i = 0; i < KEYS / 8; ++i) {
-            _Pragma("unroll") for (int e = 0; e < 4; ++e) {
-                const int c = 8 * i + t + e % 2;
-                s[i][e] = all_seen || (c < there && c <= own + e / 2 * 8) ? s[i][e] * factor : -INFINITY;
+        // Column c of the tile is seen by row g of the warp if c < there, and c <= own.
+        const int there = keys - j * KEYS, own = causal ? mine + g - j * KEYS : KEYS;
+        if (there < KEYS || (causal && mine < (j + 1) * KEYS - 1)) {
+            _Pragma("unroll") for (int i = 0; i < KEYS / 8; ++i) {
+                _Pragma("unroll") for (int e = 0; e < 4; ++e) {
+                    const int c = 8 * i + t + e % 2;
+                    if (c >= there || c > own + e / 2 * 8) s[i][e] = -INFINITY;
+                }
             }
         }
         _Pragma("unroll") for (int half = 0; half < 2; ++half) {
-            float larger = m[half];
+            float larger = -INFINITY;
             _Pragma("unroll") for (int i = 0; i < KEYS / 8; ++i) {
                 larger = fmax(larger, fmax(s[i][2 * half], s[i][2 * half + 1]));
             }
-            larger = max_row(larger);
+            larger = fmax(m[half], max_row(larger) * factor);
             // Trap: -inf - -inf is NaN; subtracting 0 instead leaves 0.
             const float base = larger == -INFINITY ? 0.0f : larger, shrink = power_of_2(m[half] - base);
             m[half] = larger;
             l[half] *= shrink;
             _Pragma("unroll") for (int i = 0; i < KEYS / 8; ++i) {
                 _Pragma("unroll") for (int e = 2 * half; e < 2 * half + 2; ++e) {
-                    s[i][e] = power_of_2(s[i][e] - base);
+                    s[i][e] = power_of_2(s[i][e] * factor - base);
                     l[half] += s[i][e];
                 }
             }
@@ -225,52 +245,50 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     l[0] = sum_row(l[0]), l[1] = sum_row(l[1]);
     store_rows(y, out, 1 / l[0], 1 / l[1], y_row, mine, queries);
     _Pragma("unroll") for (int half = 0; half < 2; ++half) {
-        const long long query = mine + g + 8 * half;
-        if (t == 0 && query < queries) statistics[head * queries + query] = m[half] + log2(l[half]);
+        const int query = mine + g + 8 * half;
+        if (t == 0 && query < queries) statistics[(long long)head * queries + query] = m[half] + log2(l[half]);
     }
 }
 
 // --- backward ---------------------------------------------------------------------------------------------------------
-// delta = sum(dY Y) of each query; a warp has one.
-extern "C" __global__ void flash_delta(const T* dy, const T* y, float* deltas, PLACE(dy), PLACE(y), long long heads,
-                                       long long queries, long long n) {
-    const long long i = blockIdx.x * (blockDim.x / 32LL) + threadIdx.x / 32;
-    if (i >= n) return;
-    const long long head = i / queries, query = i % queries;
-    dy += AT_HEAD(dy) + query * dy_row, y += AT_HEAD(y) + query * y_row;
-    float sum = 0;
-    for (int c = threadIdx.x % 32; c < HEAD_DIM; c += 32) sum += float(dy[c]) * float(y[c]);
-    for (int offset = 16; offset; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
-    if (threadIdx.x % 32 == 0) deltas[i] = sum;
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 1)
-    flash_backward_queries(const T* q, const T* k, const T* v, const T* dy, const float* statistics,
-                           const float* deltas, T* dq, PLACE(q), PLACE(k), PLACE(v), PLACE(dy), PLACE(dq),
-                           long long heads, long long all_heads, long long queries, long long keys, long long causal,
-                           float factor, float scale) {
+// Also writes delta, for the kernel below.
+extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 2)
+    flash_backward_queries(const T* q, const T* k, const T* v, const T* dy, const T* y, const float* statistics,
+                           float* deltas, T* dq, PLACE(q), PLACE(k), PLACE(v), PLACE(dy), PLACE(y), PLACE(dq),
+                           long long heads, long long all_heads, long long many_queries, long long many_keys,
+                           long long causal, float factor, float scale) {
     alignas(16) __shared__ T tiles[2][2][KEYS * ROW];  // keys, values
-    const long long head = blockIdx.x % all_heads, blocks = (queries + ROWS - 1) / ROWS;
-    const long long first = (blocks - 1 - blockIdx.x / all_heads) * ROWS, mine = first + threadIdx.x / 32 * 16;
+    const int queries = int(many_queries), keys = int(many_keys), head = int(blockIdx.x % all_heads);
+    const int first = ((queries + ROWS - 1) / ROWS - 1 - int(blockIdx.x / all_heads)) * ROWS;
+    const int mine = first + threadIdx.x / 32 * 16;
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
-    q += AT_HEAD(q), k += AT_HEAD(k), v += AT_HEAD(v), dy += AT_HEAD(dy), dq += AT_HEAD(dq);
-    const long long seen = causal && first + ROWS < keys ? first + ROWS : keys;
-    const int n = int((seen + KEYS - 1) / KEYS);
+    q += AT_HEAD(q), k += AT_HEAD(k), v += AT_HEAD(v), dy += AT_HEAD(dy), y += AT_HEAD(y), dq += AT_HEAD(dq);
+    statistics += (long long)head * queries, deltas += (long long)head * queries;
+    const int n = ((causal && first + ROWS < keys ? first + ROWS : keys) + KEYS - 1) / KEYS;
     auto fetch = [&](int j) {
-        copy_tile<KEYS>(tiles[j % 2][0], k, k_row, (long long)j * KEYS, keys);
-        copy_tile<KEYS>(tiles[j % 2][1], v, v_row, (long long)j * KEYS, keys);
+        copy_tile<KEYS>(tiles[j % 2][0], k, k_row, j * KEYS, keys);
+        copy_tile<KEYS>(tiles[j % 2][1], v, v_row, j * KEYS, keys);
         end_of_group();
     };
     fetch(0);
     unsigned a[STEPS][4], b[STEPS][4];
     load_rows(a, q, q_row, mine, queries);
     load_rows(b, dy, dy_row, mine, queries);
-    float L[2], delta[2], out[2 * STEPS][4] = {};
-    _Pragma("unroll") for (int half = 0; half < 2; ++half) {
-        const long long query = mine + g + 8 * half;
-        L[half] = query < queries ? statistics[head * queries + query] : 0.0f;
-        delta[half] = query < queries ? deltas[head * queries + query] : 0.0f;
+    float L[2], delta[2] = {0, 0}, out[2 * STEPS][4] = {};
+    {
+        unsigned c[STEPS][4];
+        load_rows(c, y, y_row, mine, queries);
+        _Pragma("unroll") for (int s = 0; s < STEPS; ++s) {
+            _Pragma("unroll") for (int r = 0; r < 4; ++r) delta[r % 2] += dot(b[s][r], c[s][r]);
+        }
     }
+    _Pragma("unroll") for (int half = 0; half < 2; ++half) {
+        const int query = mine + g + 8 * half;
+        delta[half] = sum_row(delta[half]);
+        L[half] = query < queries ? statistics[query] : 0.0f;
+        if (t == 0 && query < queries) deltas[query] = delta[half];
+    }
+    if (factor < 0) negate(a), factor = -factor;
     for (int j = 0; j < n; ++j) {
         if (j + 1 < n) {
             fetch(j + 1);
@@ -282,15 +300,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 1)
         float s[KEYS / 8][4] = {}, dp[KEYS / 8][4] = {};
         add_product_turned<KEYS>(s, a, tiles[j % 2][0]);
         add_product_turned<KEYS>(dp, b, tiles[j % 2][1]);
-        const long long begin = (long long)j * KEYS;
-        const bool all_seen = begin + KEYS <= keys && (!causal || begin + KEYS - 1 <= mine);
-        // Column c of the tile is seen by row g if c < there, and c <= own.
-        const int there = begin + KEYS <= keys ? KEYS : int(keys - begin), own = causal ? int(mine - begin) + g : KEYS;
+        // Column c of the tile is seen by row g of the warp if c < there, and c <= own.
+        const int there = keys - j * KEYS, own = causal ? mine + g - j * KEYS : KEYS;
         _Pragma("unroll") for (int i = 0; i < KEYS / 8; ++i) {
             _Pragma("unroll") for (int e = 0; e < 4; ++e) {
-                const int c = 8 * i + t + e % 2;
-                const bool is_seen = all_seen || (c < there && c <= own + e / 2 * 8);
-                s[i][e] = is_seen ? power_of_2(s[i][e] * factor - L[e / 2]) * (dp[i][e] - delta[e / 2]) : 0.0f;
+                s[i][e] = power_of_2(s[i][e] * factor - L[e / 2]) * (dp[i][e] - delta[e / 2]);
+            }
+        }
+        if (there < KEYS || (causal && mine < (j + 1) * KEYS - 1)) {
+            _Pragma("unroll") for (int i = 0; i < KEYS / 8; ++i) {
+                _Pragma("unroll") for (int e = 0; e < 4; ++e) {
+                    const int c = 8 * i + t + e % 2;
+                    if (c >= there || c > own + e / 2 * 8) s[i][e] = 0;
+                }
             }
         }
         add_product<KEYS>(out, s, tiles[j % 2][0]);
@@ -300,35 +322,35 @@ extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 1)
 }
 
 // The rows of S and dP are keys here, their columns queries: P^T and dS^T are what the last products need.
-extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 1)
+extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 2)
     flash_backward_keys(const T* q, const T* k, const T* v, const T* dy, const float* statistics, const float* deltas,
                         T* dk, T* dv, PLACE(q), PLACE(k), PLACE(v), PLACE(dy), PLACE(dk), PLACE(dv), long long heads,
-                        long long all_heads, long long queries, long long keys, long long causal, float factor,
-                        float scale) {
+                        long long all_heads, long long many_queries, long long many_keys, long long causal,
+                        float factor, float scale) {
     alignas(16) __shared__ T tiles[2][2][QUERIES * ROW];  // queries, gradients of results
-    __shared__ float kept[2][2][QUERIES];                 // L, delta
+    alignas(8) __shared__ float kept[2][2][QUERIES];      // L, delta
     // Early keys are seen by more queries: they begin first.
-    const long long head = blockIdx.x % all_heads, first = blockIdx.x / all_heads * ROWS;
-    const long long mine = first + threadIdx.x / 32 * 16;
+    const int queries = int(many_queries), keys = int(many_keys), head = int(blockIdx.x % all_heads);
+    const int first = int(blockIdx.x / all_heads) * ROWS, mine = first + threadIdx.x / 32 * 16;
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
     q += AT_HEAD(q), k += AT_HEAD(k), v += AT_HEAD(v), dy += AT_HEAD(dy), dk += AT_HEAD(dk), dv += AT_HEAD(dv);
-    statistics += head * queries, deltas += head * queries;
-    const int start = causal ? int(first / QUERIES) : 0, n = int((queries + QUERIES - 1) / QUERIES);
+    statistics += (long long)head * queries, deltas += (long long)head * queries;
+    const int start = causal ? first / QUERIES : 0, n = (queries + QUERIES - 1) / QUERIES;
     auto fetch = [&](int j) {
-        const long long begin = (long long)j * QUERIES;
+        const int begin = j * QUERIES;
         copy_tile<QUERIES>(tiles[j % 2][0], q, q_row, begin, queries);
         copy_tile<QUERIES>(tiles[j % 2][1], dy, dy_row, begin, queries);
         end_of_group();
-        for (int i = threadIdx.x; i < 2 * QUERIES; i += THREADS) {
-            const long long query = begin + i % QUERIES;
-            const float* from = i < QUERIES ? statistics : deltas;
-            kept[j % 2][i / QUERIES][i % QUERIES] = query < queries ? from[query] : 0.0f;
+        const int i = threadIdx.x, query = begin + i % QUERIES;
+        if (i < 2 * QUERIES) {
+            kept[j % 2][i / QUERIES][i % QUERIES] = query < queries ? (i < QUERIES ? statistics : deltas)[query] : 0.0f;
         }
     };
     if (start < n) fetch(start);
     unsigned a[STEPS][4], b[STEPS][4];
     load_rows(a, k, k_row, mine, keys);
     load_rows(b, v, v_row, mine, keys);
+    if (factor < 0) negate(a), factor = -factor;
     float sum_k[2 * STEPS][4] = {}, sum_v[2 * STEPS][4] = {};
     for (int j = start; j < n; ++j) {
         if (j + 1 < n) {
@@ -341,17 +363,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 1)
         float p[QUERIES / 8][4] = {}, ds[QUERIES / 8][4] = {};
         add_product_turned<QUERIES>(p, a, tiles[j % 2][0]);
         add_product_turned<QUERIES>(ds, b, tiles[j % 2][1]);
-        const long long begin = (long long)j * QUERIES;
-        const bool all_see = begin + QUERIES <= queries && (!causal || begin >= mine + 15);
-        // Row g is seen by column c of the tile if c < there, and c >= own.
-        const int there = begin + QUERIES <= queries ? QUERIES : int(queries - begin);
-        const int own = causal ? int(mine - begin) + g : -16;
         _Pragma("unroll") for (int i = 0; i < QUERIES / 8; ++i) {
+            const Two L = *reinterpret_cast<const Two*>(&kept[j % 2][0][8 * i + t]);
+            const Two delta = *reinterpret_cast<const Two*>(&kept[j % 2][1][8 * i + t]);
             _Pragma("unroll") for (int e = 0; e < 4; ++e) {
-                const int c = 8 * i + t + e % 2;
-                const bool sees = all_see || (c < there && c >= own + e / 2 * 8);
-                p[i][e] = sees ? power_of_2(p[i][e] * factor - kept[j % 2][0][c]) : 0.0f;
-                ds[i][e] = sees ? p[i][e] * (ds[i][e] - kept[j % 2][1][c]) : 0.0f;
+                p[i][e] = power_of_2(p[i][e] * factor - L.values[e % 2]);
+                ds[i][e] = p[i][e] * (ds[i][e] - delta.values[e % 2]);
+            }
+        }
+        // Row g of the warp is seen by column c of the tile if c < there, and c >= own.
+        const int there = queries - j * QUERIES, own = causal ? mine + g - j * QUERIES : -16;
+        if (there < QUERIES || (causal && j * QUERIES < mine + 15)) {
+            _Pragma("unroll") for (int i = 0; i < QUERIES / 8; ++i) {
+                _Pragma("unroll") for (int e = 0; e < 4; ++e) {
+                    const int c = 8 * i + t + e % 2;
+                    if (c >= there || c < own + e / 2 * 8) p[i][e] = ds[i][e] = 0;
+                }
             }
         }
         add_product<QUERIES>(sum_v, p, tiles[j % 2][1]);

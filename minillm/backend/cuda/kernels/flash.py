@@ -23,6 +23,7 @@ def fits(ctx: Any, q: Array, k: Array, v: Array) -> bool:
         and q.shape[-1] in HEAD_DIMS
         and 2 <= q.ndim <= 4
         and 0 not in (q.size, k.size)
+        and ctx.scale != 0  # hidden places are -inf before they are scaled
         and ctx.backend.tensor_cores
     )
 
@@ -38,13 +39,13 @@ def forward(ctx: Any, q: Array, k: Array, v: Array, y: Array) -> None:
 def backward(ctx: Any, dy: Array, dq: Array, dk: Array, dv: Array) -> None:
     """Write the gradients to dq, dk and dv."""
     q, k, v, y, statistics = ctx.saved_arrays
-    dy, n = _readable(dy), math.prod(q.shape[:-1])
-    deltas = ctx.xp.empty(n, dtype=np.float32)
-    numbers = (*_places(dy, y), _heads(q)[0], q.shape[-2], n)
-    _kernel(ctx, "flash_delta", -(-n // 8), 256, q, (Anywhere(dy), Anywhere(y), deltas, *numbers))
-    factors, shape = (*_factor(ctx), float(ctx.scale)), _shape(q, k)
-    given = (q, k, v, dy)
-    _launch(ctx, "flash_backward_queries", (*given, dq), (statistics, deltas), q.shape[-2], shape, factors, written=1)
+    dy = _readable(dy)
+    deltas = ctx.xp.empty(math.prod(q.shape[:-1]), dtype=np.float32)
+    factors, shape, given = (*_factor(ctx), float(ctx.scale)), _shape(q, k), (q, k, v, dy)
+    # The first also fills deltas, which the second reads.
+    _launch(
+        ctx, "flash_backward_queries", (*given, y, dq), (statistics, deltas), q.shape[-2], shape, factors, written=1
+    )
     _launch(ctx, "flash_backward_keys", (*given, dk, dv), (statistics, deltas), k.shape[-2], shape, factors, written=2)
 
 
