@@ -39,6 +39,7 @@ import minillm.nn.functional as F
 from lessons.frame import Band, Question, ask, options
 from lessons.l09_embeddings import as_characters, bits_per_word, read, train_network
 from lessons.parts.l11_writer import Writer, can_write
+from lessons.parts.l11_writer_cuda import CudaWriter
 from minillm import datasets
 from minillm.datasets.microworld import World
 from minillm.generation import Sampling, generate
@@ -281,7 +282,7 @@ class Cache:
             for _ in range(c.n_layer)
         ]
         if can_write(model, WHOLE, BLOCK):  # generate() takes it, if it is there: the same for few tokens, only faster
-            self.step = Writer(model, self.layers).step
+            self.step = (CudaWriter if w.device.type == "cuda" else Writer)(model, self.layers).step
 
     @property
     def length(self) -> int:

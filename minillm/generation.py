@@ -4,7 +4,7 @@ A model here is anything that maps ids (B, T) to logits (B, T, V) and says how l
 (``model.config.block_size``). With a key/value cache (``model.make_cache(batch_size)``, then ``model(ids,
 cache=cache)``) each new token costs one step instead of a pass over the whole text; the logits are the same. A cache
 must be able to ``rewind(length)`` and to ``reorder(rows)``. It may have ``step(ids)``, from an array (B, T) of new
-tokens to logits (B, V): the same on the CPU, without making tensors.
+tokens to logits (B, V) on the host: the same without making tensors.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from minillm.backend.random import Generator, default_generator
 from minillm.text.base import token_id
 
 FEW = 1024
-"""New tokens, of all rows together, for which a cache's ``step`` is asked. Lesson 11's takes 0.26 of the model's time
-for 8 tokens, 0.7 for 256, as long for 1,024 (S65 and M65 of ``tests/bench``); it keeps a layer's attention weights.
+"""New tokens, of all rows together, for which a cache's ``step`` is asked on the CPU. Lesson 11's takes 0.26 of the
+model's time for 8 tokens, 0.7 for 256, as long for 1,024 (S65 and M65 of ``tests/bench``); it keeps a layer's attention
+weights. On a card it decides itself.
 """
 
 __all__ = ["Sampling", "beam_search", "generate", "generate_tokens", "next_distribution"]
@@ -160,7 +161,7 @@ class _Reader:
             self.cache.reorder(rows)
 
     def _run(self, ids: np.ndarray, cache: Any) -> np.ndarray:
-        if self.device.type == "cpu" and hasattr(cache, "step") and ids.size <= FEW:
+        if hasattr(cache, "step") and (ids.size <= FEW or self.device.type == "cuda"):
             return cache.step(ids)
         x = ops.tensor(np.ascontiguousarray(ids), device=self.device)
         y = self.model(x) if cache is None else self.model(x, cache=cache)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from minillm import nn
+from minillm.backend import get_backend
 from minillm.ops.activation import GELU_CUBIC, GELU_TANH
 
 
@@ -99,9 +100,10 @@ def _norm(x: np.ndarray, eps: float) -> np.ndarray:
 
 
 def can_write(model: Any, whole: Parts, block: Parts) -> bool:
-    """Tell whether a model on the CPU is what the lesson builds, and nobody wants to see what its parts give.
+    """Tell whether a model is what the lesson builds, on a device and of a type for which there is a writer.
 
-    A part more, another class (as of LoRA), a hook or a forward of its own may compute something else.
+    A part more, another class (as of LoRA), a hook or a forward of its own may compute something else, or want to see
+    what the parts give.
 
     Args:
         model: any module.
@@ -115,9 +117,18 @@ def can_write(model: Any, whole: Parts, block: Parts) -> bool:
         [(name, type(m)) for name, m in modules] == [*whole[:at], *inside, *whole[at:]]
         and not any(m._forward_hooks or m._forward_pre_hooks for _, m in modules)
         and not any({"forward", "features"} & m.__dict__.keys() for _, m in modules)
-        and kinds in ({("cpu", np.dtype(np.float32))}, {("cpu", np.dtype(np.float64))})
-        and all(block.mlp.gelu.approximate == "tanh" for block in model.blocks)
+        and len(kinds) == 1
+        and _is_for(model, *kinds.pop())
     )
+
+
+def _is_for(model: Any, device: str, dtype: np.dtype) -> bool:
+    """Tell whether the writer of a device can compute with this type, these heads and this GELU."""
+    gelus, config = {block.mlp.gelu.approximate for block in model.blocks}, model.config
+    if device == "cpu":
+        return dtype in (np.float32, np.float64) and gelus == {"tanh"}
+    decode = get_backend(device).kernels.get("Decode")
+    return decode is not None and decode.fits(dtype, config.n_embd // config.n_head) and gelus <= {"tanh", "none"}
 
 
 Parts = Sequence[tuple[str, type]]

@@ -7,7 +7,8 @@ backend overrides what CuPy does otherwise. Nothing else in minillm asks which l
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import types
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,14 @@ class Backend:
     def start_recording(self) -> Any:
         """Return an empty recording of what a card is given to do; ``None`` where there is no such thing."""
         return None
+
+    def record(self, function: Callable[[], None]) -> Any:
+        """Return what a function gives the device to do, as an object whose ``replay()`` does it again.
+
+        The function must have run before; it may launch work on arrays that stay where they are, and take memory for
+        what it needs meanwhile, but neither wait nor copy from the host.
+        """
+        return types.SimpleNamespace(replay=function)  # temporary: nothing is recorded
 
     def compiled(self, name: str, *arrays: Array) -> Any:
         """Return the compiled version of a row kernel for these arrays, if there is one: see ``NumPyBackend``."""

@@ -64,6 +64,20 @@ class KVCache:
         self._length = end
         return self._keys[:, :, :end], self._values[:, :, :end]
 
+    @property
+    def arrays(self) -> tuple[Array, Array]:
+        """Keys and values as they are kept, (B, H, capacity, D): what lies beyond the length has no meaning.
+
+        They stay where they are in memory unless ``reorder`` changes the number of rows.
+        """
+        return self._keys, self._values
+
+    def grow(self) -> None:
+        """Count a position whose key and value somebody has put into ``arrays`` by himself."""
+        if self._length == self.capacity:
+            raise ValueError(f"KVCache: it holds {self.capacity} positions already")
+        self._length += 1
+
     def rewind(self, length: int) -> None:
         """Forget all positions but the first ``length``."""
         if not 0 <= length <= self._length:
@@ -73,7 +87,11 @@ class KVCache:
     def reorder(self, rows: Any) -> None:
         """Let row i of the batch continue what row ``rows[i]`` was."""
         index = rows.array if isinstance(rows, Tensor) else backend_of(self._keys).asarray(rows)
-        self._keys, self._values = self._keys[index], self._values[index]
+        if index.shape != self._keys.shape[:1]:
+            self._keys, self._values = self._keys[index], self._values[index]
+            return
+        for kept in self.arrays:  # only what has a meaning is moved; the right side is a copy
+            kept[:, :, : self._length] = kept[:, :, : self._length][index]
 
 
 class MultiheadAttention(Module):

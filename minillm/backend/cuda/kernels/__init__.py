@@ -32,6 +32,7 @@ from minillm.backend.cuda.kernels.add import Add
 from minillm.backend.cuda.kernels.attention import Attention
 from minillm.backend.cuda.kernels.cast import Cast
 from minillm.backend.cuda.kernels.cross_entropy import CrossEntropy
+from minillm.backend.cuda.kernels.decode import Decode
 from minillm.backend.cuda.kernels.dropout import Dropout
 from minillm.backend.cuda.kernels.embedding import EmbeddingGrad
 from minillm.backend.cuda.kernels.normalization import LayerNorm, RMSNorm
@@ -40,5 +41,6 @@ from minillm.backend.cuda.kernels.softmax import LogSoftmax, Softmax
 
 _OPS = (Add, GELU, GELUTanh, ReLU, SiLU, Attention, Cast, CrossEntropy, Dropout)
 _OPS += (LayerNorm, RMSNorm, LogSoftmax, Softmax)
-_BESIDE = (Adam, EmbeddingGrad, GradientNorm)  # what minillm.optim, the backend and minillm.nn.utils ask for
+# What minillm.optim, a writer of text, the backend and minillm.nn.utils ask for.
+_BESIDE = (Adam, Decode, EmbeddingGrad, GradientNorm)
 KERNELS: dict[str, Any] = {kernel.__name__: kernel for kernel in (*_OPS, *_BESIDE)}

@@ -29,11 +29,11 @@ class _Norm:
 
     @staticmethod
     def launch(
-        ctx: Any, name: str, grid: int, width: int, arguments: tuple, x: Array, w: Array | None, **more: Any
+        backend: Any, name: str, grid: int, width: int, arguments: tuple, x: Array, w: Array | None, **more: Any
     ) -> None:
-        V = pack(width, *(a for a in arguments if isinstance(a, ctx.backend.array_type)))
+        V = pack(width, *(a for a in arguments if isinstance(a, backend.array_type)))
         W = x.dtype if w is None else w.dtype
-        ctx.backend.launch(FAMILY, name, grid, threads(width, V), *arguments, T=x.dtype, W=W, V=V, **more)
+        backend.launch(FAMILY, name, grid, threads(width, V), *arguments, T=x.dtype, W=W, V=V, **more)
 
     @staticmethod
     def backward(ctx: Any, name: str, dy: Array, x: Array, statistics: tuple, w: Array | None, needs: tuple) -> list:
@@ -47,9 +47,8 @@ class _Norm:
         other = None if other is None else contiguous(other)
         parts = [xp.empty((blocks, width), dtype=A) if need else None for need in needs[1:]]
         shared = 2 * width * A.itemsize
-        _Norm.launch(
-            ctx, name, blocks, width, (dy, x, w, *statistics, other, dx, *parts, rows, width), x, w, shared=shared
-        )
+        arguments = (dy, x, w, *statistics, other, dx, *parts, rows, width)
+        _Norm.launch(ctx.backend, name, blocks, width, arguments, x, w, shared=shared)
         sums = [None if p is None else _Norm.total(ctx, p, x.dtype if w is None else w.dtype, x.dtype) for p in parts]
         return [dx, *sums]
 
@@ -72,11 +71,20 @@ class LayerNorm:
         x = contiguous(x)
         rows, y = x.size // width, xp.empty_like(x)
         means, rs = (xp.empty(rows, dtype=accumulator(x.dtype)) for _ in range(2))
+        LayerNorm.into(ctx.backend, x, w, b, y, means, rs, eps)
         parameter = w if w is not None else b
-        _Norm.launch(ctx, "layer_norm_forward", rows, width, (x, w, b, y, means, rs, width, eps), x, parameter)
         ctx.width, ctx.shape = width, None if parameter is None else parameter.shape
         ctx.save_for_backward(x, means, rs, w)
         return y
+
+    @staticmethod
+    def into(
+        backend: Any, x: Array, w: Array | None, b: Array | None, y: Array, means: Array, rs: Array, eps: float
+    ) -> None:
+        """Write y, and the two numbers of every row, into arrays that are there already; all are contiguous."""
+        rows, width = len(means), x.size // len(means)
+        arguments = (x, w, b, y, means, rs, width, eps)
+        _Norm.launch(backend, "layer_norm_forward", rows, width, arguments, x, w if w is not None else b)
 
     @staticmethod
     def backward(ctx: Any, dy: Array) -> tuple[Array | None, ...]:
@@ -95,7 +103,7 @@ class RMSNorm:
         x = contiguous(x)
         rows, y = x.size // width, xp.empty_like(x)
         rs = xp.empty(rows, dtype=accumulator(x.dtype))
-        _Norm.launch(ctx, "rms_norm_forward", rows, width, (x, w, y, rs, width, eps), x, w)
+        _Norm.launch(ctx.backend, "rms_norm_forward", rows, width, (x, w, y, rs, width, eps), x, w)
         ctx.width, ctx.shape = width, None if w is None else w.shape
         ctx.save_for_backward(x, rs, w)
         return y
