@@ -135,6 +135,7 @@ class CudaWriter:
         ops.norm(self.backend, self._x, *_weights(norm), self._normed, *self._statistics, norm.eps)
 
 
-def _weights(layer: Any) -> tuple[Array | None, Array | None]:
-    """Return the arrays of a layer's weight and bias."""
-    return tuple(None if p is None else p.array for p in (layer.weight, layer.bias))  # type: ignore[return-value]
+def _weights(layer: Any) -> tuple[Array, Array]:
+    """Return the arrays of a layer's weight and bias, ``None`` where it has none."""
+    weight, bias = (None if p is None else p.array for p in (layer.weight, layer.bias))
+    return weight, bias

@@ -39,7 +39,7 @@ from minillm.backend.cuda.kernels.normalization import LayerNorm, RMSNorm
 from minillm.backend.cuda.kernels.optim import Adam, GradientNorm
 from minillm.backend.cuda.kernels.softmax import LogSoftmax, Softmax
 
-_OPS = (Add, GELU, GELUTanh, ReLU, SiLU, Attention, Cast, CrossEntropy, Dropout)
+_OPS: tuple[Any, ...] = (Add, GELU, GELUTanh, ReLU, SiLU, Attention, Cast, CrossEntropy, Dropout)
 _OPS += (LayerNorm, RMSNorm, LogSoftmax, Softmax)
 # What minillm.optim, a writer of text, the backend and minillm.nn.utils ask for.
 _BESIDE = (Adam, Decode, EmbeddingGrad, GradientNorm)
