@@ -8,7 +8,7 @@ launched is the same for every token, and is recorded once and repeated (a CUDA 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class CudaWriter:
         self._given: list[Any] = [None] * (len(self.parameters) + 2 * len(layers))
         self._settings: tuple[int, bool] | None = None
         self._fits = self._computed = False
-        self._recording: Any = None
+        self._repeat: Callable[[], None] | None = None
 
     @property
     def length(self) -> int:
@@ -58,13 +58,13 @@ class CudaWriter:
             return self._step_of_the_model(ids)
         self.backend.check_ids(ids, len(self.model.tokens.weight), "Writer")
         self._place[...] = self.backend.from_host(np.array([past, *ids[:, 0]], dtype=np.int64))
-        if self._recording is None and self._computed:
-            self._recording = self.backend.record(self._compute)
-        if self._recording is None:  # kernels are compiled, algorithms found
+        if self._repeat is None and self._computed:
+            self._repeat = self.backend.repeatable(self._compute)
+        if self._repeat is None:  # kernels are compiled, algorithms found
             self._compute()
             self._computed = True
         else:
-            self._recording.replay()
+            self._repeat()
         for layer in self.layers:
             layer.grow()
         return self.backend.to_host(self._logits)
@@ -81,7 +81,7 @@ class CudaWriter:
         settings = rows, minillm.backends.cuda.matmul.allow_tf32
         # Trap: another array could get the address of one that is gone. These are kept, so they are not gone.
         if settings != self._settings or any(a is not b for a, b in zip(given, self._given, strict=True)):
-            self._given, self._settings, self._recording, self._computed = given, settings, None, False
+            self._given, self._settings, self._repeat, self._computed = given, settings, None, False
             self._fits = self._can_compute(rows)
             if self._fits:
                 self._make_arrays(rows, given[0].dtype)

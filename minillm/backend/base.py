@@ -7,7 +7,6 @@ backend overrides what CuPy does otherwise. Nothing else in minillm asks which l
 from __future__ import annotations
 
 import contextlib
-import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,13 +73,14 @@ class Backend:
         """Return an empty recording of what a card is given to do; ``None`` where there is no such thing."""
         return None
 
-    def record(self, function: Callable[[], None]) -> Any:
-        """Return what a function gives the device to do, as an object whose ``replay()`` does it again.
+    def repeatable(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Return a function that does the same once more; a card repeats a recording of it.
 
-        The function must have run before; it may launch work on arrays that stay where they are, and take memory for
-        what it needs meanwhile, but neither wait nor copy from the host.
+        Args:
+            function: has run before. It may launch work on arrays that stay where they are, and take memory for what
+                it needs meanwhile, but neither wait nor copy from the host.
         """
-        return types.SimpleNamespace(replay=function)  # temporary: nothing is recorded
+        return function
 
     def compiled(self, name: str, *arrays: Array) -> Any:
         """Return the compiled version of a row kernel for these arrays, if there is one: see ``NumPyBackend``."""

@@ -69,13 +69,12 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[Any]:
     with standin(kernels=True) as transfers:
         backend: Any = get_backend("cuda")
         backend.gemm = Gemm(library, backend.xp)
-        usual = backend.record
 
-        def record(function: Any) -> Any:
+        def repeatable(function: Any) -> Callable[[], None]:
             by_cupy = function.__self__._x.dtype == np.float64  # in part: the stand-in cannot note that
-            return usual(function) if by_cupy else Repeated(backend, function, transfers)
+            return function if by_cupy else Repeated(backend, function, transfers).replay
 
-        backend.record, Repeated.made = record, 0
+        backend.repeatable, Repeated.made = repeatable, 0
         yield library
 
 
@@ -125,12 +124,12 @@ def test_seven_launches_a_layer_recorded_once(cuda: Any) -> None:
     if cuda is None:
         pytest.skip("the stand-in counts launches")
     backend: Any = get_backend("cuda")
-    seen: list[Repeated] = []
-    usual = backend.record
-    backend.record = lambda function: seen.append(usual(function)) or seen[-1]
+    seen: list[Any] = []
+    usual = backend.repeatable
+    backend.repeatable = lambda function: seen.append(usual(function)) or seen[-1]
     there, here = pair()
     write(there.make_cache(3), here, IDS, 0)
-    assert Repeated.made == 1 and len(seen[0].calls) == 1 + 2 * 7 + 2
+    assert Repeated.made == 1 and len(seen[0].__self__.calls) == 1 + 2 * 7 + 2
     assert all(entry["finish"] != 1 for entry in cuda.log if entry["m"] != 11)  # a bias, and GELU, in the product
 
 
@@ -155,7 +154,7 @@ def test_what_cublaslt_does_not_offer_is_computed_otherwise(dtype: str, refused:
     else:
         cuda.refuse = lambda *_: refused == "products"
         backend.gemm = None if refused == "library" else backend.gemm
-        del backend.record  # CuPy's own products are not noted
+        del backend.repeatable  # CuPy's own products are not noted
     there, here = pair(dtype_of(dtype))
     write(there.make_cache(2), here, IDS[:2, :6], 0, dtype)
 

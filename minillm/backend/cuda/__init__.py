@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import warnings
 import weakref
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,7 +158,7 @@ class CuPyBackend(Backend):
 
     @functools.cached_property
     def tensor_cores(self) -> bool:
-        """Whether the card multiplies 16-bit matrices the way that ``kernels/flash.cu`` does: Ampere (2020) or later."""
+        """Whether the card multiplies 16-bit matrices as ``kernels/flash.cu`` asks it to: Ampere (2020) or later."""
         return int(self.xp.cuda.Device().compute_capability) >= 80
 
     @functools.cached_property
@@ -171,6 +173,20 @@ class CuPyBackend(Backend):
     def start_recording(self) -> Recording:
         """Return an empty recording; see ``minillm.cuda.graphed``."""
         return Recording(self)
+
+    def repeatable(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Return a function that does the same once more, by a recording; see ``Backend.repeatable``."""
+        recording = self.start_recording()
+        if recording is None:
+            return function
+        with recording.apart():  # it takes the memory that it needs
+            function()
+        try:
+            recording.record(function)
+        except Exception as error:  # what cannot be recorded says so in many ways
+            warnings.warn(f"not recorded, each launch is made by itself: {error}", stacklevel=2)
+            return function
+        return recording.repeat
 
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """Matrix product, by cuBLASLt if that can do it; ``out`` may be float32 for factors of 16 bits."""

@@ -112,7 +112,8 @@ class Launcher:
             family: the file that it stands in, without ``.cu``.
             kernel: its name.
             grid, block: blocks, and threads of a block (a multiple of 32).
-            arguments: contiguous arrays, others as ``Anywhere``, ``None`` for a null pointer, Python ints (``long long``) and floats (``A``).
+            arguments: contiguous arrays (others as ``Anywhere``), ``None`` for a null pointer, Python ints
+                (``long long``) and floats (``A``).
             T, W, V: what the file is compiled for; W is T unless given.
             shared: bytes of dynamic shared memory.
             constants: what else it is compiled with.

@@ -52,7 +52,7 @@ def backward(ctx: Any, dy: Array, dq: Array, dk: Array, dv: Array) -> None:
 def _launch(
     ctx: Any, name: str, arrays: tuple, beside: tuple, rows: int, shape: tuple, factors: tuple, written: int = 0
 ) -> None:
-    """Launch a kernel with a block for every 64 of ``rows`` of every head; it takes the last arrays after ``beside``."""
+    """Launch a kernel with a block for every 64 rows of every head; it takes the last arrays after ``beside``."""
     heads, all_heads = _heads(arrays[0])
     pointers = [Anywhere(x) for x in arrays]
     split = len(pointers) - written
