@@ -78,7 +78,8 @@ class Backend:
 
         Args:
             function: has run before. It may launch work on arrays that stay where they are, and take memory for what
-                it needs meanwhile, but neither wait nor copy from the host.
+                it needs meanwhile, but neither wait nor copy from the host. Done twice, it must give what it gives
+                once: a card may run it again while it is recorded.
         """
         return function
 

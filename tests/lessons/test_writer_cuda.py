@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minillm
-from lessons.l11_gpt import BLOCK, GPT, WHOLE
+from lessons.l11_gpt import BLOCK, GPT, WHOLE, GPTConfig
 from lessons.parts.l11_writer import can_write
 from lessons.parts.l11_writer_cuda import CudaWriter
 from minillm import nn
@@ -296,3 +296,27 @@ def test_the_same_tokens_are_generated(dtype: str) -> None:
             assert texts[0] == generate(there, prompts, 20, how) and len(texts[0][0]) == 23
     if dtype == "float32":
         assert generate(there, [1, 2], 9, num_beams=3) == generate(here, [1, 2], 9, num_beams=3)
+
+
+@pytest.mark.parametrize("rows", [1, 16])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_as_wide_as_gpt2(dtype: str, rows: int, cuda: Any) -> None:
+    """Against the model itself on the card: every token from position 900 on, and the first ones."""
+    if cuda is not None:
+        pytest.skip("only a card does that in reasonable time")
+    minillm.manual_seed(0)
+    config = GPTConfig(vocab_size=50304, block_size=1024, n_layer=3, n_head=12, n_embd=768)
+    model = GPT(config).to(dtype_of(dtype)).to("cuda").eval()
+    ids = np.random.default_rng(0).integers(0, 50304, (rows, 1024))
+    with minillm.no_grad():
+        whole = model(minillm.tensor(ids, device="cuda"))
+        wanted = {t: whole[:, t].float().cpu().numpy() for t in [0, 1, 2, 3, *range(900, 1024)]}
+    cache, tolerance = model.make_cache(rows), {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}[dtype]
+    for pieces in ([ids[:, :1], *np.split(ids[:, 1:4], 3, 1)], [ids[:, :900], *np.split(ids[:, 900:], 124, 1)]):
+        cache.rewind(0)
+        for piece in pieces:
+            found = cache.step(piece)
+            if cache.length - 1 in wanted:
+                near = wanted[cache.length - 1]
+                np.testing.assert_allclose(found, near, rtol=0, atol=tolerance * np.abs(near).max())
+    assert cache.length == 1024
