@@ -102,6 +102,20 @@ def test_scores_beyond_all_bounds_are_those_of_the_formula(scale: float) -> None
     np.testing.assert_array_equal(backend.to_host(y), np.full((1, 8), wanted, dtype=np.float32))
 
 
+def test_an_infinite_value_and_a_score_of_minus_infinity_are_taken_as_they_are() -> None:
+    """A key that does not count adds nothing: 0 times infinity would be NaN."""
+    backend = get_backend("cuda")
+    qkv, kept = np.ones((1, 3, 1, 8), dtype=np.float32), np.ones((2, 1, 1, 9, 8), dtype=np.float32)
+    qkv[0, 2], kept[0, 0, 0, 1] = np.inf, -np.inf
+    there = [backend.from_host(x) for x in (qkv.reshape(1, -1), *kept, np.array([2]))]
+    y = backend.xp.empty((1, 8), dtype=np.float32)
+    Decode.attention(backend, *there, y)
+    assert (backend.to_host(y) == np.inf).all()
+    assert (backend.to_host(there[2])[0, 0, 2] == np.inf).all()
+    Decode.attention(backend, backend.from_host(np.ones((1, 24), dtype=np.float32)), *there[1:], y)
+    assert (backend.to_host(y) == 1).all()
+
+
 @pytest.mark.parametrize("name", TOLERANCE)
 @pytest.mark.parametrize("width", [1, 24, 65])
 def test_a_token_becomes_a_vector(width: int, name: str) -> None:

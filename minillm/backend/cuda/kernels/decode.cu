@@ -103,7 +103,6 @@ extern "C" __global__ void decode_attention(const T* qkv, T* keys, T* values, co
     for (int c = threadIdx.x; c < width; c += blockDim.x) {
         A highest = m_of[0], sum = 0, weights = 0;
         for (int w = 1; w < warps; ++w) highest = fmax(highest, m_of[w]);
-        if (highest == -INFINITY) highest = 0;
         for (int w = 0; w < warps; ++w) {
             const A weight = exp(m_of[w] - highest);
             weights += weight * s_of[w];
