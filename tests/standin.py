@@ -169,8 +169,12 @@ class DeviceArray:
         return repr(_host(self._array))
 
     # The ways to the host.
-    def get(self) -> np.ndarray:
-        return _host(self._array.copy())
+    def get(self, out: np.ndarray | None = None) -> np.ndarray:
+        if out is None:
+            return _host(self._array.copy())
+        assert (out.shape, out.dtype) == (self.shape, self.dtype) and out.flags.c_contiguous
+        out[...] = _host(self._array)
+        return out
 
     def item(self, *args: int) -> Any:
         return _host(self._array.item(*args))
@@ -360,6 +364,7 @@ def standin(kernels: bool = False, products: Any = None, recording: Any = None) 
         recording: makes a recording for a backend (see ``tests.backend.recording_on_host``); without it there are none.
     """
     cupy, cupyx = CuPyModule("cupy"), types.ModuleType("cupyx")
+    cupyx.empty_pinned = np.empty  # type: ignore[attr-defined]
     special = types.ModuleType("cupyx.scipy.special")
     special.erf = _erf  # type: ignore[attr-defined]
     fakes = {

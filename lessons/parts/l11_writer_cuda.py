@@ -45,7 +45,7 @@ class CudaWriter:
         return len(self.layers[0])
 
     def step(self, ids: np.ndarray) -> np.ndarray:
-        """Add new tokens to each row, ids (B, T), and return the logits of the next one, (B, V).
+        """Add new tokens to each row, ids (B, T), and return the logits of the next one, (B, V), until the next step.
 
         Raises:
             ValueError: if the text becomes longer than ``block_size``.
@@ -67,7 +67,7 @@ class CudaWriter:
             self._repeat()
         for layer in self.layers:
             layer.grow()
-        return self.backend.to_host(self._logits)
+        return self._logits_on_host()
 
     def _step_of_the_model(self, ids: np.ndarray) -> np.ndarray:
         x = minillm.tensor(np.ascontiguousarray(ids), device=self.model.tokens.weight.device)
@@ -109,6 +109,7 @@ class CudaWriter:
         self._qkv, self._h = make(rows, 3 * C), make(rows, hidden)
         self._statistics = make(rows, dtype=exact), make(rows, dtype=exact)
         self._logits = make(rows, self.model.head.out_features, dtype=exact)
+        self._logits_on_host = self.backend.host_copy(self._logits)
 
     def _compute(self) -> None:
         """Let the card compute the logits; nothing of it waits, or depends on the length or the ids."""

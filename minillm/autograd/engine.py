@@ -72,7 +72,11 @@ def _run_backward(
             slots[index] = dy
             if fresh:
                 owned.add(id(dy))
-        elif id(before) in owned:
+            return
+        if before.dtype != target.outputs[index][1]:  # see _takes: a sum is made in the result's own type
+            before = slots[index] = target.backend.cast(before, target.outputs[index][1])
+            owned.add(id(before))
+        if id(before) in owned:
             before += dy
         else:
             # The first sum makes a new array: the one that arrived may belong to somebody else.
@@ -101,6 +105,8 @@ def _run_backward(
             if dy is None:
                 shape, dtype = node.outputs[i]
                 dys[i] = node.xp.zeros(shape, dtype=dtype)
+        if node.hooks or wanted is not None:
+            dys = [_typed(node, i, dy) for i, dy in enumerate(dys)]
         if node.hooks:
             _run_hooks(node, dys)
         if wanted is not None:
@@ -155,12 +161,23 @@ def _checked(node: Context, edge: Any, i: int, dx: Any, dys: list, saved: tuple,
         dx = node.backend.asarray(dx)
     if dx.shape != shape:
         raise RuntimeError(f"{node.name()}: the gradient of input {i} has shape {dx.shape}, expected {shape}")
-    if dx.dtype != dtype:
+    if dx.dtype != dtype and not _takes(target, dx.dtype):
         return node.backend.cast(dx, dtype), True
     if dx.base is not None:
         return dx, False
     shared = any(dx is a for a in dys) or any(dx is a for a in saved) or sum(dx is a for a in dxs) > 1
     return dx, not shared
+
+
+def _takes(target: Any, dtype: np.dtype) -> bool:
+    """Tell whether a node's kernel reads a gradient of 16 bits as it is, which saves a copy in the result's type."""
+    kernel = getattr(target, "kernel", None)
+    return kernel is not None and dtype.itemsize == 2 and getattr(kernel, "takes_16_bits", False)
+
+
+def _typed(node: Context, i: int, dy: Array) -> Array:
+    dtype = node.outputs[i][1]
+    return dy if dy.dtype == dtype else node.backend.cast(dy, dtype)
 
 
 def _accumulate(leaf: Variable, dy: Array, fresh: bool) -> None:

@@ -30,8 +30,9 @@ class Backend:
         recording: on a card, what is being recorded (``backend/cuda/graph.py``), if anything is.
         kernels: faster versions of ops, by the name of the ``Function``: a class with the same ``forward`` and
             ``backward``. Its ``forward`` returns ``NotImplemented`` for what it cannot do, and the ``Function`` does
-            it. Beside them, a few that optimizers and others ask for by name. Without any of them everything works,
-            slower; the tests compare each with what it replaces.
+            it. One with ``takes_16_bits = True`` reads a gradient of them, too, for a result in float32. Beside them,
+            a few that optimizers and others ask for by name. Without any of them everything works, slower; the tests
+            compare each with what it replaces.
     """
 
     xp: Any
@@ -61,6 +62,10 @@ class Backend:
     def to_host(self, array: Array) -> np.ndarray:
         """Return the array as a NumPy array (no copy on the CPU)."""
         return array
+
+    def host_copy(self, array: Array) -> Callable[[], np.ndarray]:
+        """Return a function that copies what an array holds to a NumPy array, which is valid until the next call."""
+        return lambda: self.to_host(array)
 
     def synchronize(self) -> None:
         """Wait until the device has finished what it was given."""

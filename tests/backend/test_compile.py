@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minillm.backend.cuda import CuPyBackend, launcher
+from minillm.backend.cuda.kernels import flash
 from minillm.backend.device import bfloat16
 
 WHY = "compiling the kernels needs the extra 'compile' (CuPy and NVRTC; no card)"
@@ -22,9 +23,19 @@ except (ImportError, RuntimeError) as error:
     pytest.skip(f"{WHY}; {error}", allow_module_level=True)
 
 BF16, F16, F32, F64 = bfloat16(), *map(np.dtype, ("float16", "float32", "float64"))
-LARGEST_BLOCK = {"decode": 512}  # threads; 1024 for all others
+LARGEST_BLOCK = {"decode": 512, "flash": 128}  # threads; 1024 for all others
 # (T, W, V): what the launcher asks for, with long loads and with single ones.
 CHOICES = [(F32, F32, 4), (F32, F32, 1), (F16, F16, 8), (BF16, BF16, 8), (BF16, F32, 8), (BF16, BF16, 1), (F64, F64, 2)]
+MIXED = {
+    "add": [(F32, BF16, 8)],
+    "cast": [(F32, BF16, 8), (F32, F16, 8)],
+    "normalization": [(F32, F32, 4, (("GRADIENT", "__nv_bfloat16"),)), (F32, F32, 4, (("GRADIENT", "__half"),))],
+}
+VARIANTS = [(family, choice) for family in launcher.families() if family != "flash" for choice in CHOICES]
+VARIANTS += [(family, choice) for family, choices in MIXED.items() for choice in choices]
+VARIANTS += [
+    ("flash", (T, T, 1, (("HEAD_DIM", D), ("BFLOAT", int(T == BF16))))) for T in (BF16, F16) for D in flash.HEAD_DIMS
+]
 
 
 def compiled(family: str, choice: tuple, method: str, architecture: str) -> tuple[bytes, str]:
@@ -69,14 +80,14 @@ def named(value: object) -> str:
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-@pytest.mark.parametrize("choice", CHOICES, ids=named)
-@pytest.mark.parametrize("family", launcher.families())
+@pytest.mark.parametrize(("family", "choice"), VARIANTS, ids=named)
 def test_kernels_compile_and_nothing_spills(family, choice, architecture):
     made, said = compiled(family, choice, "cubin", architecture)
     assert made[:4] == b"\x7fELF"
     pattern = r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores"
     reports = re.findall(pattern, said, re.DOTALL)
-    names = set(re.findall(r'extern "C" __global__ void (\w+)', launcher.source(family, *choice)))
+    begin = r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)'
+    names = set(re.findall(begin, launcher.source(family, *choice)))
     assert {name for name, _, _ in reports} == names, said
     assert all(stack == spilled == "0" for _, stack, spilled in reports), said
     # A card has 65,536 registers for a block: with 64 each, blocks of 1024 threads can start.
@@ -87,12 +98,12 @@ def test_kernels_compile_and_nothing_spills(family, choice, architecture):
 @pytest.mark.parametrize("family", launcher.families())
 def test_only_float64_computes_in_float64(family):
     """One literal without an f, or one function for double, and a card for games takes 32 times as long."""
-    for choice in CHOICES[:-1]:
+    for choice in [choice for name, choice in VARIANTS if name == family and choice[0] != F64]:
         text = compiled(family, choice, "ptx", "compute_80")[0].decode()
         assert ".f64" not in text, [line for line in text.splitlines() if ".f64" in line][:5]
 
 
-@pytest.mark.parametrize("family", launcher.families())
+@pytest.mark.parametrize("family", [name for name in launcher.families() if name != "flash"])  # it copies 16 bytes
 def test_16_bytes_are_loaded_at_once(family):
     text = compiled(family, (BF16, BF16, 8), "ptx", "compute_80")[0].decode()
     assert re.search(r"\bld(\.\w+)*\.v4\.u32", text), "expected loads of four words"

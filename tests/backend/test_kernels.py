@@ -124,6 +124,40 @@ def test_the_gradient_of_a_residual_is_added_in_the_kernel(norm, monkeypatch):
     assert [name for name, other in asked if other is not None] == [norm + "Backward"] * 2
 
 
+@pytest.mark.parametrize("norm", ["LayerNorm", "RMSNorm"])
+@pytest.mark.parametrize("low", ["float16", "bfloat16"])
+@pytest.mark.parametrize("width", [8, 33, 768])
+def test_a_norm_takes_the_gradient_of_16_bits_as_it_is(low, norm, width, monkeypatch):
+    """Of one branch; several are added in float32 first, and whoever looks at a gradient sees the result's type."""
+    low, rng = dtype_of(low), np.random.default_rng(0)
+    layer = getattr(minillm.nn, norm)(width).to("cuda")
+    given = rng.standard_normal((5, width)).astype(np.float32)
+    ways = [rng.standard_normal((5, width)).astype(low) for _ in range(3)]
+    taken, usual = [], KERNELS[norm].backward
+    monkeypatch.setattr(
+        KERNELS[norm], "backward", staticmethod(lambda ctx, dy: taken.append(dy.dtype) or usual(ctx, dy))
+    )
+
+    def gradients(exact, branches, look=False):
+        x = minillm.tensor(given, device="cuda", requires_grad=True)
+        y, seen = layer(x), []
+        if look:
+            y.register_hook(lambda dy: seen.append(dy.dtype))
+        layer.zero_grad()
+        branches_of_y = [y if exact else y.to(low) for _ in range(branches)]
+        dys = [minillm.tensor(way.astype(z.dtype), device="cuda") for way, z in zip(ways, branches_of_y, strict=False)]
+        sum((z * dy).sum() for z, dy in zip(branches_of_y, dys, strict=True)).backward()
+        assert not look or seen == [np.float32]
+        return [host(t.grad) for t in (x, *layer.parameters())]
+
+    for branches, look in ((1, False), (2, False), (3, False), (1, True)):
+        found, wanted = gradients(False, branches, look), gradients(True, branches)
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6 * np.abs(b).max())
+        assert taken[0] == (low if branches == 1 and not look else np.float32)
+        taken.clear()
+
+
 # --- casts round, and nothing else
 @pytest.mark.parametrize("target", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("source", ["float32", "float16", "bfloat16"])

@@ -169,7 +169,27 @@ def steps(size: str) -> dict[str, Callable[[str], tuple[Callable[[], Any], list[
         dw = minillm.Tensor._wrap(run())
         return run, [dw], nbytes(dy, dw)
 
-    return {"Adam": adam, "EmbeddingGrad": embedding_grad, "GradientNorm": clip}
+    def decode(device: str) -> tuple[Callable[[], Any], list[minillm.Tensor], int]:
+        make, backend = Maker(device, np.float32), get_backend(device)
+        B, H, S, D = (2, 2, 8, 4) if size == "tiny" else (64, 12, 1024, 64)
+        qkv, keys, values, y = (make(*shape).array for shape in [(B, 3 * H * D), *[(B, H, S, D)] * 2, (B, H * D)])
+        last = S - 2
+        place = backend.from_host(np.array([last]))
+
+        def run() -> None:
+            kernel = backend.kernels.get("Decode")
+            if kernel is not None:
+                kernel.attention(backend, qkv, keys, values, place, y)
+                return
+            q, keys[:, :, last], values[:, :, last] = (qkv.reshape(B, 3, H, D)[:, i] for i in range(3))
+            scores = (keys[:, :, : last + 1] * q[:, :, None]).sum(-1) * D**-0.5  # (B, H, n)
+            p = backend.xp.exp(scores - scores.max(-1, keepdims=True))
+            p /= p.sum(-1, keepdims=True)
+            y[...] = (p[..., None] * values[:, :, : last + 1]).sum(2).reshape(B, H * D)
+
+        return run, [minillm.Tensor._wrap(y)], int(2 * keys.nbytes * (last + 1) / S)
+
+    return {"Adam": adam, "Decode": decode, "EmbeddingGrad": embedding_grad, "GradientNorm": clip}
 
 
 def measure_step(device: str, make: Callable[[str], Any]) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class Theirs:
         parts = [[p for p in self.model.parameters() if (p.ndim >= 2) == matrix] for matrix in (True, False)]
         groups = [{"params": parts[0], "weight_decay": WEIGHT_DECAY}, {"params": parts[1], "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, fused=True)
-        self.loss = torch.compile(self._loss) if compiled else self._loss
+        # Of one shape: the second batch size would otherwise be compiled for any.
+        self.loss = torch.compile(self._loss, dynamic=False) if compiled else self._loss
 
     def _loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device, self.low, enabled=self.low is not None):

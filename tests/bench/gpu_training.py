@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ PEERS = ("minillm", "torch eager", "torch.compile")
 # GPT-2 124M; its vocabulary of 50,257 rounded up to a multiple of 64, as trainers of it do for the sake of the card.
 GPT2_124M = GPTConfig(vocab_size=50304, block_size=1024, n_layer=12, n_head=12, n_embd=768)
 TINY = GPTConfig(vocab_size=40, block_size=8, n_layer=1, n_head=2, n_embd=16)
+SHARED = "MINILLM_BENCH_SHARED"
+"""Environment variable: a folder for what pieces share."""
 AGREE = {"float32": 1e-3, "tf32": 1e-2, "bfloat16": 5e-2}
 """How far the losses of the first steps may lie apart, in nats per token."""
 
@@ -28,6 +32,18 @@ AGREE = {"float32": 1e-3, "tf32": 1e-2, "bfloat16": 5e-2}
 def workload(size: str, batch_size: int) -> Workload:
     """Return the model, its first weights and batches."""
     return Workload(f"GPT-2 124M, {batch_size}", TINY if size == "tiny" else GPT2_124M, batch_size)
+
+
+def first_weights(size: str) -> dict[str, np.ndarray]:
+    """Return the first weights of the model; all pieces of one run share a file, as drawing them takes 5 seconds."""
+    w, folder = workload(size, 1), os.environ.get(SHARED)
+    if folder is None:
+        return w.weights()
+    file = Path(folder) / f"{size}.npz"
+    if not file.exists():
+        np.savez(file, **w.weights())
+    with np.load(file) as kept:
+        return dict(kept)
 
 
 @functools.cache
@@ -127,7 +143,7 @@ def training(device: str, size: str, peer: str, precisions: list[str], batch_siz
     if peer != "minillm" and not has_torch():
         emit(part="training", peer=peer, failed="PyTorch is not installed")
         return
-    weights = workload(size, 1).weights()
+    weights = first_weights(size)
     for precision in precisions:
         for batch_size in batch_sizes:
             about, w = {"peer": peer, "precision": precision, "batch_size": batch_size}, workload(size, batch_size)
@@ -149,8 +165,7 @@ def generation(device: str, size: str, peer: str, batch_sizes: list[int], new_to
     if peer != "minillm" and not has_torch():
         emit(part="generation", peer=peer, failed="PyTorch is not installed")
         return
-    w = workload(size, 1)
-    weights = w.weights()
+    w, weights = workload(size, 1), first_weights(size)
     for precision in ("bfloat16", "float32"):
         for batch_size in batch_sizes:
             about = {"peer": peer, "precision": precision, "batch_size": batch_size}

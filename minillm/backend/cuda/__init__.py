@@ -144,6 +144,13 @@ class CuPyBackend(Backend):
         """Copy an array to main memory; waits for the GPU."""
         return self.xp.asnumpy(array)
 
+    def host_copy(self, array: Array) -> Callable[[], np.ndarray]:
+        """Return a function that copies an array to the same place of main memory each time, where copies are fast."""
+        import cupyx
+
+        place = cupyx.empty_pinned(array.shape, dtype=array.dtype)
+        return lambda: array.get(out=place)
+
     def synchronize(self) -> None:
         """Wait until the GPU has finished."""
         self.xp.cuda.get_current_stream().synchronize()
@@ -169,6 +176,11 @@ class CuPyBackend(Backend):
             return None if library is None else Gemm(library, self.xp)
         except NotOffered:
             return None
+
+    @functools.cached_property
+    def recording_stream(self) -> Any:
+        """The stream on which recordings are made, one after the other: each stream has a workspace for products."""
+        return self.xp.cuda.Stream(non_blocking=True)
 
     def start_recording(self) -> Recording:
         """Return an empty recording; see ``minillm.cuda.graphed``."""

@@ -42,7 +42,7 @@ class Recording:
 
     def __init__(self, backend: Any) -> None:
         cuda = backend.xp.cuda
-        self._backend, self._pool, self._stream = backend, cuda.MemoryPool(), cuda.Stream(non_blocking=True)
+        self._backend, self._pool, self._stream = backend, cuda.MemoryPool(), backend.recording_stream
         self._graph: Any = None
         self._constants: list[Array] = []
         self._seeds: Array | None = None

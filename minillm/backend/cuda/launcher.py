@@ -30,8 +30,8 @@ def accumulator(dtype: Any) -> np.dtype:
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)
 
 
-Constants = tuple[tuple[str, int], ...]
-"""Names and numbers that a file of kernels is compiled with."""
+Constants = tuple[tuple[str, int | str], ...]
+"""Names that a file of kernels is compiled with, for numbers or types."""
 
 
 class Anywhere(NamedTuple):
@@ -42,7 +42,8 @@ class Anywhere(NamedTuple):
 
 def source(family: str, T: np.dtype, W: np.dtype, V: int, constants: Constants = ()) -> str:
     """Return the text of a file of kernels for element type T, weights of type W and V elements a load."""
-    headers = "".join(HEADERS[name] for name in sorted({T.name, W.name} & HEADERS.keys()))
+    more = {name for name, written in CPP_TYPES.items() if written in dict(constants).values()}
+    headers = "".join(HEADERS[name] for name in sorted({T.name, W.name, *more} & HEADERS.keys()))
     A = accumulator(T)
     types = "".join(f"typedef {CPP_TYPES[t.name]} {letter};\n" for letter, t in (("T", T), ("W", W), ("A", A)))
     headers += "".join(f"#define {name} {number}\n" for name, number in constants)

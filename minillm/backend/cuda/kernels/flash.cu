@@ -176,7 +176,7 @@ __device__ __forceinline__ float max_row(float x) {
 }
 
 // --- forward ----------------------------------------------------------------------------------------------------------
-extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 4 : 2)
+extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 2)
     flash_forward(const T* q, const T* k, const T* v, T* y, float* statistics, PLACE(q), PLACE(k), PLACE(v), PLACE(y),
                   long long heads, long long all_heads, long long many_queries, long long many_keys, long long causal,
                   float factor) {

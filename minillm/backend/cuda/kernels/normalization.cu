@@ -9,6 +9,11 @@
 // One block computes one row at a time. A row is read again from the cache for each of its passes: only the first
 // pass waits for memory.
 
+// The type of dy: under autocast that of the products which the norm feeds, of 16 bits, where x is a float.
+#ifndef GRADIENT
+#define GRADIENT T
+#endif
+
 template <bool CENTRED>
 __device__ void norm_forward(const T* x, const W* w, const W* b, T* y, A* means, A* rs, int width, A eps) {
     x += blockIdx.x * (long long)width;
@@ -48,7 +53,7 @@ __device__ void norm_forward(const T* x, const W* w, const W* b, T* y, A* means,
 // each thread has columns of its own. It leaves one row of `dw_parts` (gridDim.x, width) and of `db_parts`;
 // `column_sums` adds those. So nothing is added by atomics, whose order changes from run to run.
 template <bool CENTRED>
-__device__ void norm_backward(const T* dy, const T* x, const W* w, const A* means, const A* rs, const T* other,
+__device__ void norm_backward(const GRADIENT* dy, const T* x, const W* w, const A* means, const A* rs, const T* other,
                               T* dx, A* dw_parts, A* db_parts, long long rows, int width) {
     DYNAMIC_SHARED(A, dw);
     A* db = dw + width;  // there only if db_parts is
@@ -57,11 +62,13 @@ __device__ void norm_backward(const T* dy, const T* x, const W* w, const A* mean
         if (db_parts) db[i + k] = 0;
     }
     for (long long row = blockIdx.x; row < rows; row += gridDim.x) {
-        const T *x_row = x + row * width, *dy_row = dy + row * width;
+        const T* x_row = x + row * width;
+        const GRADIENT* dy_row = dy + row * width;
         const A mean = CENTRED ? means[row] : A(0), r = rs[row];
         A mean_g = 0, mean_gh = 0;
         FOR_PACKS(i, width) {
-            Pack<T> xs = load(x_row + i), dys = load(dy_row + i);
+            Pack<T> xs = load(x_row + i);
+            Pack<GRADIENT> dys = load(dy_row + i);
             Pack<W> ws;
             if (w) ws = load(w + i);
             FOR_PACK(k) {
@@ -76,7 +83,8 @@ __device__ void norm_backward(const T* dy, const T* x, const W* w, const A* mean
         mean_g = CENTRED ? sum_block(mean_g) / A(width) : A(0);
         mean_gh = sum_block(mean_gh) / A(width);
         FOR_PACKS(i, width) {
-            Pack<T> xs = load(x_row + i), dys = load(dy_row + i), others;
+            Pack<T> xs = load(x_row + i), others;
+            Pack<GRADIENT> dys = load(dy_row + i);
             Pack<W> ws;
             if (w) ws = load(w + i);
             if (other) others = load(other + row * width + i);
@@ -103,13 +111,13 @@ extern "C" __global__ void rms_norm_forward(const T* x, const W* w, T* y, A* rs,
     norm_forward<false>(x, w, nullptr, y, nullptr, rs, width, eps);
 }
 
-extern "C" __global__ void layer_norm_backward(const T* dy, const T* x, const W* w, const A* means, const A* rs,
+extern "C" __global__ void layer_norm_backward(const GRADIENT* dy, const T* x, const W* w, const A* means, const A* rs,
                                                const T* other, T* dx, A* dw_parts, A* db_parts, long long rows,
                                                long long width) {
     norm_backward<true>(dy, x, w, means, rs, other, dx, dw_parts, db_parts, rows, width);
 }
 
-extern "C" __global__ void rms_norm_backward(const T* dy, const T* x, const W* w, const A* rs, const T* other, T* dx,
+extern "C" __global__ void rms_norm_backward(const GRADIENT* dy, const T* x, const W* w, const A* rs, const T* other, T* dx,
                                              A* dw_parts, long long rows, long long width) {
     norm_backward<false>(dy, x, w, nullptr, rs, other, dx, dw_parts, nullptr, rows, width);
 }

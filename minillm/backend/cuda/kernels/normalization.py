@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minillm.backend.base import Array
-from minillm.backend.cuda.launcher import accumulator, contiguous, pack, supported, threads
+from minillm.backend.cuda.launcher import CPP_TYPES, PACK_BYTES, accumulator, contiguous, pack, supported, threads
 
 FAMILY = "normalization"
 PARTS, MANY_PARTS, MANY_ROWS = 1024, 2048, 1 << 14
@@ -31,7 +31,9 @@ class _Norm:
     def launch(
         backend: Any, name: str, grid: int, width: int, arguments: tuple, x: Array, w: Array | None, **more: Any
     ) -> None:
-        V = pack(width, *(a for a in arguments if isinstance(a, backend.array_type)))
+        arrays = [a for a in arguments if isinstance(a, backend.array_type)]
+        # As many as a load of x has; of a gradient of fewer bits a load is shorter then.
+        V = PACK_BYTES // x.dtype.itemsize if pack(width, *arrays) > 1 else 1
         W = x.dtype if w is None else w.dtype
         backend.launch(FAMILY, name, grid, threads(width, V), *arguments, T=x.dtype, W=W, V=V, **more)
 
@@ -44,11 +46,12 @@ class _Norm:
         dy = contiguous(dy)
         dx = xp.empty_like(x) if needs[0] else None
         other = ctx.so_far(0) if needs[0] else None
-        other = None if other is None else contiguous(other)
+        other = None if other is None else contiguous(other).astype(x.dtype, copy=False)
         parts = [xp.empty((blocks, width), dtype=A) if need else None for need in needs[1:]]
         shared = 2 * width * A.itemsize
         arguments = (dy, x, w, *statistics, other, dx, *parts, rows, width)
-        _Norm.launch(ctx.backend, name, blocks, width, arguments, x, w, shared=shared)
+        constants = () if dy.dtype == x.dtype else (("GRADIENT", CPP_TYPES[dy.dtype.name]),)
+        _Norm.launch(ctx.backend, name, blocks, width, arguments, x, w, shared=shared, constants=constants)
         sums = [None if p is None else _Norm.total(ctx, p, x.dtype if w is None else w.dtype, x.dtype) for p in parts]
         return [dx, *sums]
 
@@ -62,6 +65,8 @@ class _Norm:
 
 class LayerNorm:
     """``minillm.ops.normalization.LayerNorm``."""
+
+    takes_16_bits = True  # gradients of them, of a result in float32
 
     @staticmethod
     def forward(ctx: Any, x: Array, w: Array | None, b: Array | None, *, width: int, eps: float) -> Array:
@@ -94,6 +99,8 @@ class LayerNorm:
 
 class RMSNorm:
     """``minillm.ops.normalization.RMSNorm``."""
+
+    takes_16_bits = True
 
     @staticmethod
     def forward(ctx: Any, x: Array, w: Array | None, *, width: int, eps: float) -> Array:
