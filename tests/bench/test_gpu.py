@@ -38,6 +38,14 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.fixture(autouse=True)
+def _models_of_their_own() -> Any:
+    """A model that a test has moved to the stand-in is none for the next."""
+    gpu_training.model_of.cache_clear()
+    yield
+    gpu_training.model_of.cache_clear()
+
+
 def results(capsys: Any, piece: Callable, *arguments: Any) -> list[dict[str, Any]]:
     """Run a piece in this process and return what it emits."""
     piece(*arguments)
