@@ -26,6 +26,7 @@ gpu = pytest.importorskip("tests.bench.gpu")
 gpu_device = pytest.importorskip("tests.bench.gpu_device")
 gpu_kernels = pytest.importorskip("tests.bench.gpu_kernels")
 gpu_report = pytest.importorskip("tests.bench.gpu_report")
+gpu_training = pytest.importorskip("tests.bench.gpu_training")
 HostCublasLt = pytest.importorskip("tests.backend.cublaslt_on_host").HostCublasLt
 
 
