@@ -26,6 +26,8 @@ BF16, F16, F32, F64 = bfloat16(), *map(np.dtype, ("float16", "float32", "float64
 LARGEST_BLOCK = {"decode": 512, "flash": 128}  # threads; 1024 for all others
 # (T, W, V): what the launcher asks for, with long loads and with single ones.
 CHOICES = [(F32, F32, 4), (F32, F32, 1), (F16, F16, 8), (BF16, BF16, 8), (BF16, F32, 8), (BF16, BF16, 1), (F64, F64, 2)]
+# Bytes: with four registers more, one block less would run beside others (two instead of three: a fifth slower).
+SPILLED = {"flash": 16}
 MIXED = {
     "add": [(F32, BF16, 8)],
     "cast": [(F32, BF16, 8), (F32, F16, 8)],
@@ -89,7 +91,7 @@ def test_kernels_compile_and_nothing_spills(family, choice, architecture):
     begin = r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)'
     names = set(re.findall(begin, launcher.source(family, *choice)))
     assert {name for name, _, _ in reports} == names, said
-    assert all(stack == spilled == "0" for _, stack, spilled in reports), said
+    assert all(max(int(stack), int(spilled)) <= SPILLED.get(family, 0) for _, stack, spilled in reports), said
     # A card has 65,536 registers for a block: with 64 each, blocks of 1024 threads can start.
     most = 65_536 // LARGEST_BLOCK.get(family, 1024)
     assert all(int(used) <= most for used in re.findall(r"Used (\d+) registers", said)), said

@@ -20,11 +20,14 @@ constexpr int STEPS = HEAD_DIM / 16;  // products of depth 16 along a head
 constexpr int ROW = HEAD_DIM + 8;     // a row in shared memory: 16 bytes more, so that 8 rows lie in different banks
 constexpr int ROWS = 64;              // of a block: 16 for each of its 4 warps
 constexpr int THREADS = 128;
-constexpr int KEYS = HEAD_DIM <= 64 ? 64 : 32;     // of a tile, forward and for dQ
+constexpr int KEYS = HEAD_DIM <= 96 ? 32 : 16;     // of a tile, forward and for dQ
 constexpr int QUERIES = HEAD_DIM <= 64 ? 32 : 16;  // of a tile, for dK and dV
+// Tiles in shared memory: one to compute with, two that arrive. Who waits for a tile also waits until nobody reads the
+// one before any more, and the next copy goes there.
+constexpr int SLOTS = 3;
 
 #define PLACE(x) long long x##_batch, long long x##_head, long long x##_row
-#define AT_HEAD(x) ((head / heads) * x##_batch + (head % heads) * x##_head)
+#define AT_HEAD(x) (head / int(heads) * x##_batch + head % int(heads) * x##_head)
 
 // --- what the lanes of a warp do together; the tests have functions of the same names for the CPU ---------------------
 #ifdef ON_CPU_TENSOR_CORES
@@ -85,13 +88,13 @@ __device__ __forceinline__ float dot(unsigned x, unsigned y) {
 
 // --- matrices ---------------------------------------------------------------------------------------------------------
 // Rows first .. first + 15 of x as A, straight from global memory; zeros from row `limit` on.
-__device__ __forceinline__ void load_rows(unsigned (&a)[STEPS][4], const T* x, long long stride, int first,
+__device__ __forceinline__ void load_rows(unsigned (&a)[STEPS][4], const T* x, int stride, int first,
                                           int limit) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
     _Pragma("unroll") for (int s = 0; s < STEPS; ++s) {
         _Pragma("unroll") for (int r = 0; r < 4; ++r) {
             const int row = first + g + r % 2 * 8;
-            const T* from = x + row * stride + 16 * s + t + r / 2 * 8;
+            const T* from = x + (long long)row * stride + 16 * s + t + r / 2 * 8;
             a[s][r] = row < limit ? *reinterpret_cast<const unsigned*>(from) : 0u;
         }
     }
@@ -106,7 +109,7 @@ __device__ __forceinline__ void negate(unsigned (&a)[STEPS][4]) {
 
 // Rows first .. first + N - 1 of x to shared memory; zeros from row `limit` on.
 template <int N>
-__device__ __forceinline__ void copy_tile(T* to, const T* x, long long stride, int first, int limit) {
+__device__ __forceinline__ void copy_tile(T* to, const T* x, int stride, int first, int limit) {
     constexpr int PIECES = HEAD_DIM / 8, AT_ONCE = THREADS / PIECES;  // rows that the block copies at once
     const int row = threadIdx.x / PIECES, column = threadIdx.x % PIECES * 8;
     if (row >= AT_ONCE) return;
@@ -114,7 +117,7 @@ __device__ __forceinline__ void copy_tile(T* to, const T* x, long long stride, i
     _Pragma("unroll") for (int i = 0; i < N; i += AT_ONCE) {
         if (i + AT_ONCE > N && i + row >= N) continue;
         const bool there = first + i + row < limit;
-        copy_16(to + i * ROW, x + (there ? first + i + row : 0) * stride, there);
+        copy_16(to + i * ROW, x + (long long)(there ? first + i + row : 0) * stride, there);
     }
 }
 
@@ -152,7 +155,7 @@ __device__ __forceinline__ void add_product(float (&c)[2 * STEPS][4], const floa
 }
 
 // Write c times `by` to rows first .. first + 15 of x.
-__device__ __forceinline__ void store_rows(T* x, const float (&c)[2 * STEPS][4], float by0, float by1, long long stride,
+__device__ __forceinline__ void store_rows(T* x, const float (&c)[2 * STEPS][4], float by0, float by1, int stride,
                                            int first, int limit) {
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
     _Pragma("unroll") for (int half = 0; half < 2; ++half) {
@@ -160,7 +163,7 @@ __device__ __forceinline__ void store_rows(T* x, const float (&c)[2 * STEPS][4],
         const float by = half ? by1 : by0;
         if (row >= limit) continue;
         _Pragma("unroll") for (int i = 0; i < 2 * STEPS; ++i) {
-            *reinterpret_cast<unsigned*>(x + row * stride + 8 * i + t) = two(c[i][2 * half] * by, c[i][2 * half + 1] * by);
+            *reinterpret_cast<unsigned*>(x + (long long)row * stride + 8 * i + t) = two(c[i][2 * half] * by, c[i][2 * half + 1] * by);
         }
     }
 }
@@ -176,38 +179,37 @@ __device__ __forceinline__ float max_row(float x) {
 }
 
 // --- forward ----------------------------------------------------------------------------------------------------------
-extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 2)
+extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 4 : 2)
     flash_forward(const T* q, const T* k, const T* v, T* y, float* statistics, PLACE(q), PLACE(k), PLACE(v), PLACE(y),
                   long long heads, long long all_heads, long long many_queries, long long many_keys, long long causal,
                   float factor) {
-    alignas(16) __shared__ T tiles[2][2][KEYS * ROW];  // one to compute with, one that arrives: keys, values
+    alignas(16) __shared__ T tiles[SLOTS][2][KEYS * ROW];  // keys, values
     // Late queries see more keys: they begin first.
-    const int queries = int(many_queries), keys = int(many_keys), head = int(blockIdx.x % all_heads);
-    const int first = ((queries + ROWS - 1) / ROWS - 1 - int(blockIdx.x / all_heads)) * ROWS;
+    const int queries = int(many_queries), keys = int(many_keys), head = int(blockIdx.x) % int(all_heads);
+    const int first = ((queries + ROWS - 1) / ROWS - 1 - int(blockIdx.x) / int(all_heads)) * ROWS;
     const int mine = first + threadIdx.x / 32 * 16;
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
-    q += AT_HEAD(q), k += AT_HEAD(k), v += AT_HEAD(v), y += AT_HEAD(y);
+    q += AT_HEAD(q), k += AT_HEAD(k), v += AT_HEAD(v);
     const int n = ((causal && first + ROWS < keys ? first + ROWS : keys) + KEYS - 1) / KEYS;
-    auto fetch = [&](int j) {
-        copy_tile<KEYS>(tiles[j % 2][0], k, k_row, j * KEYS, keys);
-        copy_tile<KEYS>(tiles[j % 2][1], v, v_row, j * KEYS, keys);
+    auto fetch = [&](int j, int slot) {
+        if (j < n) {
+            copy_tile<KEYS>(tiles[slot][0], k, int(k_row), j * KEYS, keys);
+            copy_tile<KEYS>(tiles[slot][1], v, int(v_row), j * KEYS, keys);
+        }
         end_of_group();
     };
-    fetch(0);
+    fetch(0, 0);
+    fetch(1, 1);
     unsigned a[STEPS][4];
-    load_rows(a, q, q_row, mine, queries);
+    load_rows(a, q, int(q_row), mine, queries);
     if (factor < 0) negate(a), factor = -factor;
     float out[2 * STEPS][4] = {}, m[2] = {-INFINITY, -INFINITY}, l[2] = {0, 0};
-    for (int j = 0; j < n; ++j) {
-        if (j + 1 < n) {
-            fetch(j + 1);
-            wait_for_groups<1>();
-        } else {
-            wait_for_groups<0>();
-        }
+    for (int j = 0, slot = 0; j < n; ++j, slot = slot == SLOTS - 1 ? 0 : slot + 1) {
+        wait_for_groups<1>();
         __syncthreads();
+        fetch(j + 2, slot == 0 ? SLOTS - 1 : slot - 1);
         float s[KEYS / 8][4] = {};
-        add_product_turned<KEYS>(s, a, tiles[j % 2][0]);
+        add_product_turned<KEYS>(s, a, tiles[slot][0]);
         // Column c of the tile is seen by row g of the warp if c < there, and c <= own.
         const int there = keys - j * KEYS, own = causal ? mine + g - j * KEYS : KEYS;
         if (there < KEYS || (causal && mine < (j + 1) * KEYS - 1)) {
@@ -239,11 +241,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 2)
                 out[i][2 * half + 1] *= shrink;
             }
         }
-        add_product<KEYS>(out, s, tiles[j % 2][1]);
-        __syncthreads();  // before this tile is written over
+        add_product<KEYS>(out, s, tiles[slot][1]);
     }
     l[0] = sum_row(l[0]), l[1] = sum_row(l[1]);
-    store_rows(y, out, 1 / l[0], 1 / l[1], y_row, mine, queries);
+    store_rows(y + AT_HEAD(y), out, 1 / l[0], 1 / l[1], int(y_row), mine, queries);
     _Pragma("unroll") for (int half = 0; half < 2; ++half) {
         const int query = mine + g + 8 * half;
         if (t == 0 && query < queries) statistics[(long long)head * queries + query] = m[half] + log2(l[half]);
@@ -251,33 +252,36 @@ extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 2)
 }
 
 // --- backward ---------------------------------------------------------------------------------------------------------
-// Also writes delta, for the kernel below.
+// `statistics` holds L of all heads, and behind it delta, which this kernel writes for the next.
 extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 2)
-    flash_backward_queries(const T* q, const T* k, const T* v, const T* dy, const T* y, const float* statistics,
-                           float* deltas, T* dq, PLACE(q), PLACE(k), PLACE(v), PLACE(dy), PLACE(y), PLACE(dq),
+    flash_backward_queries(const T* q, const T* k, const T* v, const T* dy, const T* y, float* statistics, T* dq,
+                           PLACE(q), PLACE(k), PLACE(v), PLACE(dy), PLACE(y), PLACE(dq),
                            long long heads, long long all_heads, long long many_queries, long long many_keys,
                            long long causal, float factor, float scale) {
-    alignas(16) __shared__ T tiles[2][2][KEYS * ROW];  // keys, values
-    const int queries = int(many_queries), keys = int(many_keys), head = int(blockIdx.x % all_heads);
-    const int first = ((queries + ROWS - 1) / ROWS - 1 - int(blockIdx.x / all_heads)) * ROWS;
+    alignas(16) __shared__ T tiles[SLOTS][2][KEYS * ROW];  // keys, values
+    const int queries = int(many_queries), keys = int(many_keys), head = int(blockIdx.x) % int(all_heads);
+    const int first = ((queries + ROWS - 1) / ROWS - 1 - int(blockIdx.x) / int(all_heads)) * ROWS;
     const int mine = first + threadIdx.x / 32 * 16;
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
-    q += AT_HEAD(q), k += AT_HEAD(k), v += AT_HEAD(v), dy += AT_HEAD(dy), y += AT_HEAD(y), dq += AT_HEAD(dq);
-    statistics += (long long)head * queries, deltas += (long long)head * queries;
+    q += AT_HEAD(q), k += AT_HEAD(k), v += AT_HEAD(v), dy += AT_HEAD(dy), y += AT_HEAD(y);
+    statistics += (long long)head * queries;
     const int n = ((causal && first + ROWS < keys ? first + ROWS : keys) + KEYS - 1) / KEYS;
-    auto fetch = [&](int j) {
-        copy_tile<KEYS>(tiles[j % 2][0], k, k_row, j * KEYS, keys);
-        copy_tile<KEYS>(tiles[j % 2][1], v, v_row, j * KEYS, keys);
+    auto fetch = [&](int j, int slot) {
+        if (j < n) {
+            copy_tile<KEYS>(tiles[slot][0], k, int(k_row), j * KEYS, keys);
+            copy_tile<KEYS>(tiles[slot][1], v, int(v_row), j * KEYS, keys);
+        }
         end_of_group();
     };
-    fetch(0);
+    fetch(0, 0);
+    fetch(1, 1);
     unsigned a[STEPS][4], b[STEPS][4];
-    load_rows(a, q, q_row, mine, queries);
-    load_rows(b, dy, dy_row, mine, queries);
+    load_rows(a, q, int(q_row), mine, queries);
+    load_rows(b, dy, int(dy_row), mine, queries);
     float L[2], delta[2] = {0, 0}, out[2 * STEPS][4] = {};
     {
         unsigned c[STEPS][4];
-        load_rows(c, y, y_row, mine, queries);
+        load_rows(c, y, int(y_row), mine, queries);
         _Pragma("unroll") for (int s = 0; s < STEPS; ++s) {
             _Pragma("unroll") for (int r = 0; r < 4; ++r) delta[r % 2] += dot(b[s][r], c[s][r]);
         }
@@ -286,20 +290,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 2)
         const int query = mine + g + 8 * half;
         delta[half] = sum_row(delta[half]);
         L[half] = query < queries ? statistics[query] : 0.0f;
-        if (t == 0 && query < queries) deltas[query] = delta[half];
+        if (t == 0 && query < queries) statistics[all_heads * queries + query] = delta[half];
     }
     if (factor < 0) negate(a), factor = -factor;
-    for (int j = 0; j < n; ++j) {
-        if (j + 1 < n) {
-            fetch(j + 1);
-            wait_for_groups<1>();
-        } else {
-            wait_for_groups<0>();
-        }
+    for (int j = 0, slot = 0; j < n; ++j, slot = slot == SLOTS - 1 ? 0 : slot + 1) {
+        wait_for_groups<1>();
         __syncthreads();
+        fetch(j + 2, slot == 0 ? SLOTS - 1 : slot - 1);
         float s[KEYS / 8][4] = {}, dp[KEYS / 8][4] = {};
-        add_product_turned<KEYS>(s, a, tiles[j % 2][0]);
-        add_product_turned<KEYS>(dp, b, tiles[j % 2][1]);
+        add_product_turned<KEYS>(s, a, tiles[slot][0]);
+        add_product_turned<KEYS>(dp, b, tiles[slot][1]);
         // Column c of the tile is seen by row g of the warp if c < there, and c <= own.
         const int there = keys - j * KEYS, own = causal ? mine + g - j * KEYS : KEYS;
         _Pragma("unroll") for (int i = 0; i < KEYS / 8; ++i) {
@@ -315,57 +315,55 @@ extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 2)
                 }
             }
         }
-        add_product<KEYS>(out, s, tiles[j % 2][0]);
-        __syncthreads();
+        add_product<KEYS>(out, s, tiles[slot][0]);
     }
-    store_rows(dq, out, scale, scale, dq_row, mine, queries);
+    store_rows(dq + AT_HEAD(dq), out, scale, scale, int(dq_row), mine, queries);
 }
 
 // The rows of S and dP are keys here, their columns queries: P^T and dS^T are what the last products need.
 extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 2)
-    flash_backward_keys(const T* q, const T* k, const T* v, const T* dy, const float* statistics, const float* deltas,
-                        T* dk, T* dv, PLACE(q), PLACE(k), PLACE(v), PLACE(dy), PLACE(dk), PLACE(dv), long long heads,
+    flash_backward_keys(const T* q, const T* k, const T* v, const T* dy, const float* statistics, T* dk,
+                        T* dv, PLACE(q), PLACE(k), PLACE(v), PLACE(dy), PLACE(dk), PLACE(dv), long long heads,
                         long long all_heads, long long many_queries, long long many_keys, long long causal,
                         float factor, float scale) {
-    alignas(16) __shared__ T tiles[2][2][QUERIES * ROW];  // queries, gradients of results
-    alignas(8) __shared__ float kept[2][2][QUERIES];      // L, delta
+    alignas(16) __shared__ T tiles[SLOTS][2][QUERIES * ROW];  // queries, gradients of results
+    alignas(8) __shared__ float kept[SLOTS][2][QUERIES];      // L, delta
     // Early keys are seen by more queries: they begin first.
-    const int queries = int(many_queries), keys = int(many_keys), head = int(blockIdx.x % all_heads);
-    const int first = int(blockIdx.x / all_heads) * ROWS, mine = first + threadIdx.x / 32 * 16;
+    const int queries = int(many_queries), keys = int(many_keys), head = int(blockIdx.x) % int(all_heads);
+    const int first = int(blockIdx.x) / int(all_heads) * ROWS, mine = first + threadIdx.x / 32 * 16;
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
-    q += AT_HEAD(q), k += AT_HEAD(k), v += AT_HEAD(v), dy += AT_HEAD(dy), dk += AT_HEAD(dk), dv += AT_HEAD(dv);
-    statistics += (long long)head * queries, deltas += (long long)head * queries;
+    q += AT_HEAD(q), k += AT_HEAD(k), v += AT_HEAD(v), dy += AT_HEAD(dy);
+    statistics += (long long)head * queries;
     const int start = causal ? first / QUERIES : 0, n = (queries + QUERIES - 1) / QUERIES;
-    auto fetch = [&](int j) {
-        const int begin = j * QUERIES;
-        copy_tile<QUERIES>(tiles[j % 2][0], q, q_row, begin, queries);
-        copy_tile<QUERIES>(tiles[j % 2][1], dy, dy_row, begin, queries);
-        end_of_group();
-        const int i = threadIdx.x, query = begin + i % QUERIES;
-        if (i < 2 * QUERIES) {
-            kept[j % 2][i / QUERIES][i % QUERIES] = query < queries ? (i < QUERIES ? statistics : deltas)[query] : 0.0f;
+    auto fetch = [&](int j, int slot) {
+        const int begin = j * QUERIES, i = threadIdx.x, query = begin + i % QUERIES;
+        if (j < n) {
+            copy_tile<QUERIES>(tiles[slot][0], q, int(q_row), begin, queries);
+            copy_tile<QUERIES>(tiles[slot][1], dy, int(dy_row), begin, queries);
+            if (i < 2 * QUERIES) {
+                const float* from = statistics + (i < QUERIES ? 0 : all_heads * queries);
+                kept[slot][i / QUERIES][i % QUERIES] = query < queries ? from[query] : 0.0f;
+            }
         }
+        end_of_group();
     };
-    if (start < n) fetch(start);
+    fetch(start, 0);
+    fetch(start + 1, 1);
     unsigned a[STEPS][4], b[STEPS][4];
-    load_rows(a, k, k_row, mine, keys);
-    load_rows(b, v, v_row, mine, keys);
+    load_rows(a, k, int(k_row), mine, keys);
+    load_rows(b, v, int(v_row), mine, keys);
     if (factor < 0) negate(a), factor = -factor;
     float sum_k[2 * STEPS][4] = {}, sum_v[2 * STEPS][4] = {};
-    for (int j = start; j < n; ++j) {
-        if (j + 1 < n) {
-            fetch(j + 1);
-            wait_for_groups<1>();
-        } else {
-            wait_for_groups<0>();
-        }
+    for (int j = start, slot = 0; j < n; ++j, slot = slot == SLOTS - 1 ? 0 : slot + 1) {
+        wait_for_groups<1>();
         __syncthreads();
+        fetch(j + 2, slot == 0 ? SLOTS - 1 : slot - 1);
         float p[QUERIES / 8][4] = {}, ds[QUERIES / 8][4] = {};
-        add_product_turned<QUERIES>(p, a, tiles[j % 2][0]);
-        add_product_turned<QUERIES>(ds, b, tiles[j % 2][1]);
+        add_product_turned<QUERIES>(p, a, tiles[slot][0]);
+        add_product_turned<QUERIES>(ds, b, tiles[slot][1]);
         _Pragma("unroll") for (int i = 0; i < QUERIES / 8; ++i) {
-            const Two L = *reinterpret_cast<const Two*>(&kept[j % 2][0][8 * i + t]);
-            const Two delta = *reinterpret_cast<const Two*>(&kept[j % 2][1][8 * i + t]);
+            const Two L = *reinterpret_cast<const Two*>(&kept[slot][0][8 * i + t]);
+            const Two delta = *reinterpret_cast<const Two*>(&kept[slot][1][8 * i + t]);
             _Pragma("unroll") for (int e = 0; e < 4; ++e) {
                 p[i][e] = power_of_2(p[i][e] * factor - L.values[e % 2]);
                 ds[i][e] = p[i][e] * (ds[i][e] - delta.values[e % 2]);
@@ -381,10 +379,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 64 ? 3 : 2)
                 }
             }
         }
-        add_product<QUERIES>(sum_v, p, tiles[j % 2][1]);
-        add_product<QUERIES>(sum_k, ds, tiles[j % 2][0]);
-        __syncthreads();
+        add_product<QUERIES>(sum_v, p, tiles[slot][1]);
+        add_product<QUERIES>(sum_k, ds, tiles[slot][0]);
     }
-    store_rows(dk, sum_k, scale, scale, dk_row, mine, keys);
-    store_rows(dv, sum_v, 1.0f, 1.0f, dv_row, mine, keys);
+    store_rows(dk + AT_HEAD(dk), sum_k, scale, scale, int(dk_row), mine, keys);
+    store_rows(dv + AT_HEAD(dv), sum_v, 1.0f, 1.0f, int(dv_row), mine, keys);
 }

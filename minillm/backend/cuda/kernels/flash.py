@@ -31,7 +31,7 @@ def fits(ctx: Any, q: Array, k: Array, v: Array) -> bool:
 def forward(ctx: Any, q: Array, k: Array, v: Array, y: Array) -> None:
     """Write the result to y, (..., T, D) with any strides but the last, and keep what the way back needs."""
     q, k, v = (_readable(x) for x in (q, k, v))
-    statistics = ctx.xp.empty(math.prod(q.shape[:-1]), dtype=np.float32)
+    statistics = ctx.xp.empty((2, math.prod(q.shape[:-1])), dtype=np.float32)  # L; delta is written on the way back
     _launch(ctx, "flash_forward", (q, k, v, y), (statistics,), q.shape[-2], _shape(q, k), _factor(ctx))
     ctx.save_for_backward(q, k, v, y, statistics)
 
@@ -40,13 +40,10 @@ def backward(ctx: Any, dy: Array, dq: Array, dk: Array, dv: Array) -> None:
     """Write the gradients to dq, dk and dv."""
     q, k, v, y, statistics = ctx.saved_arrays
     dy = _readable(dy)
-    deltas = ctx.xp.empty(math.prod(q.shape[:-1]), dtype=np.float32)
     factors, shape, given = (*_factor(ctx), float(ctx.scale)), _shape(q, k), (q, k, v, dy)
-    # The first also fills deltas, which the second reads.
-    _launch(
-        ctx, "flash_backward_queries", (*given, y, dq), (statistics, deltas), q.shape[-2], shape, factors, written=1
-    )
-    _launch(ctx, "flash_backward_keys", (*given, dk, dv), (statistics, deltas), k.shape[-2], shape, factors, written=2)
+    # The first also writes delta, which the second reads.
+    _launch(ctx, "flash_backward_queries", (*given, y, dq), (statistics,), q.shape[-2], shape, factors, written=1)
+    _launch(ctx, "flash_backward_keys", (*given, dk, dv), (statistics,), k.shape[-2], shape, factors, written=2)
 
 
 def _launch(
