@@ -31,7 +31,9 @@ def synchronize() -> None:
 
 
 def empty_cache() -> None:
-    """Do nothing: memory that is not in use is kept for the next tensor."""
+    """Give memory back to the card that is not in use, but kept for the next tensor."""
+    if is_available():
+        get_backend("cuda").empty_cache()
 
 
 def manual_seed_all(seed: int) -> None:

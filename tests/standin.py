@@ -350,7 +350,7 @@ class CuPyModule(types.ModuleType):
 
     @staticmethod
     def get_default_memory_pool() -> Any:
-        return types.SimpleNamespace(used_bytes=lambda: 0)
+        return types.SimpleNamespace(used_bytes=lambda: 0, free_all_blocks=lambda: None)
 
 
 @contextlib.contextmanager

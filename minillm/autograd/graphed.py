@@ -90,7 +90,7 @@ class Graphed:
             kind.recording = backend.start_recording()
             kind.failed = kind.recording is None
             if not kind.failed:
-                kind.recording.make_room()
+                backend.empty_cache()  # what a step needed without a recording it will not need again
             with contextlib.nullcontext() if kind.failed else kind.recording.apart():  # memory is taken
                 return self.function(*inputs)
         if not kind.ready:

@@ -88,6 +88,9 @@ class Backend:
         """
         return function
 
+    def empty_cache(self) -> None:
+        """Give memory back that the device keeps for arrays to come."""
+
     def compiled(self, name: str, *arrays: Array) -> Any:
         """Return the compiled version of a row kernel for these arrays, if there is one: see ``NumPyBackend``."""
         return None

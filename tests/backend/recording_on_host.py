@@ -25,9 +25,6 @@ class HostRecording(Recording):
         self._backend, self._parameters, self._constants = backend, parameters, []
         self._seeds, self._drawn, self.inputs, self.checks = DeviceArray(np.zeros(MOST_SEEDS, np.uint64)), 0, (), []
 
-    def make_room(self) -> None:
-        pass
-
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
         yield

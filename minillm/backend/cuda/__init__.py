@@ -87,6 +87,8 @@ class CuPyBackend(Backend):
         self.kernels = {**KERNELS, "Linear": Linear, "MLP": MLP}
         self.launch = Launcher(cupy, self.from_host)
         self.recording: Recording | None = None
+        self._pools: list[Any] = []
+        self.idle_pools: list[Any] = []  # of recordings that are gone
         self._ranges: dict[int, tuple[weakref.ref, Range]] = {}
         self._segment_kernels: dict[str, Any] = {}
 
@@ -156,8 +158,18 @@ class CuPyBackend(Backend):
         self.xp.cuda.get_current_stream().synchronize()
 
     def memory_allocated(self) -> int:
-        """Return the bytes of the memory pool that are in use."""
-        return int(self.xp.get_default_memory_pool().used_bytes())
+        """Return the bytes of the memory pools that are in use."""
+        return sum(int(pool.used_bytes()) for pool in (self.xp.get_default_memory_pool(), *self._pools))
+
+    def new_pool(self) -> Any:
+        """Return memory for a recording; it is never given up, see ``graph.py``."""
+        self._pools.append(self.xp.cuda.MemoryPool())
+        return self._pools[-1]
+
+    def empty_cache(self) -> None:
+        """Give memory back that is not in use, other than that of recordings."""
+        for pool in (self.xp.get_default_memory_pool(), *self.idle_pools):
+            pool.free_all_blocks()
 
     def errstate(self) -> contextlib.AbstractContextManager:
         """Do nothing: a GPU gives no floating-point warnings."""

@@ -3,7 +3,8 @@
 Launching a kernel from Python costs ten times what the card needs to begin it. What is recorded is launched by one
 call, whatever it consists of; but every number and every address that a launch was given is part of the recording. So:
 
-- all that it computes lies in memory of its own, which nothing else is given while the recording lives;
+- all that it computes lies in memory of its own, which nothing else is given while the recording lives; then another
+  recording gets it, less what is still in use;
 - arrays that come from main memory while it is made (positions, masks) become constants;
 - ids are not looked at by the host while the card repeats: what was asked of the inputs is noted in ``checks``;
 - dropout gets its seeds from an array, which is filled before each repetition, in the order in which seeds are drawn
@@ -13,6 +14,7 @@ call, whatever it consists of; but every number and every address that a launch 
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -41,18 +43,17 @@ class Recording:
     """
 
     def __init__(self, backend: Any) -> None:
-        cuda = backend.xp.cuda
-        self._backend, self._pool, self._stream = backend, cuda.MemoryPool(), backend.recording_stream
+        self._backend, self._stream = backend, backend.recording_stream
+        # Trap: with a pool CuPy frees its memory, even where arrays in it are alive, and leaks what was split. So pools
+        # are never given up.
+        self._pool = backend.idle_pools.pop() if backend.idle_pools else backend.new_pool()
+        weakref.finalize(self, backend.idle_pools.append, self._pool).atexit = False
         self._graph: Any = None
         self._constants: list[Array] = []
         self._seeds: Array | None = None
         self._drawn = 0
         self.inputs: Sequence[Array] = ()
         self.checks: list[tuple[int, Callable[[Array], None]]] = []
-
-    def make_room(self) -> None:
-        """Give memory that is not in use back: what a step needed without a recording it will not need again."""
-        self._backend.xp.get_default_memory_pool().free_all_blocks()
 
     @contextlib.contextmanager
     def apart(self) -> Iterator[None]:
