@@ -199,7 +199,35 @@ static inline double fmax(double a, double b) { return __builtin_fmax(a, b); }
 static inline float log2(float x) { return __builtin_log2f(x); }
 
 // --- tensor cores: what `flash.cu` says in PTX ------------------------------------------------------------------------
+// A copy that begins destroys what it will write over, and the new numbers come only when the thread waits for them: who
+// reads too early, or begins a copy over what others still read, gets NaN.
 namespace on_cpu {
+struct Copy {
+    char* to;
+    const char* from;  // null: zeros
+    unsigned group;
+};
+constexpr unsigned MOST_COPIES = 64;
+static Copy copies[MOST_THREADS][MOST_COPIES];
+static unsigned copying[MOST_THREADS], groups[MOST_THREADS];
+static inline void begin_copy(void* to, const void* from) {
+    unsigned& n = copying[threadIdx.x];
+    const uint64_t places = reinterpret_cast<uint64_t>(to) | reinterpret_cast<uint64_t>(from);
+    if (n == MOST_COPIES || places % 16) trouble = "a copy that cannot be made";
+    if (trouble) return;
+    copies[threadIdx.x][n++] = {static_cast<char*>(to), static_cast<const char*>(from), groups[threadIdx.x]};
+    std::memset(to, 0xff, 16);
+}
+static inline void finish_copies(unsigned later) {
+    Copy* mine = copies[threadIdx.x];
+    unsigned kept = 0;
+    for (unsigned i = 0; i < copying[threadIdx.x]; ++i) {
+        if (mine[i].group + later >= groups[threadIdx.x]) mine[kept++] = mine[i];
+        else if (mine[i].from) std::memcpy(mine[i].to, mine[i].from, 16);
+        else std::memset(mine[i].to, 0, 16);
+    }
+    copying[threadIdx.x] = kept;
+}
 // Every lane shows `n` words, and gets what all lanes show: [lane][word].
 static uint64_t shown_words[2 * MOST_THREADS][6];
 static inline const uint64_t (*show(const uint64_t* words, int n))[6] {
@@ -232,6 +260,9 @@ template <class T> void load_matrices(unsigned (&m)[4], const T* row, bool trans
     const auto all = show(mine, 1);
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4 * 2;
     for (int i = 0; i < 4; ++i) {
+        unsigned banks = 0;  // groups of four, 16 bytes
+        for (int row = 0; row < 8; ++row) banks |= 1u << all[8 * i + row][0] / 16 % 8;
+        if (banks != 0xff) trouble = "two rows of a matrix lie in the same banks: they are read one after the other";
         for (int e = 0; e < 2; ++e) {
             const int r = transposed ? t + e : g, column = transposed ? g : t + e;
             std::memcpy(reinterpret_cast<char*>(&m[i]) + 2 * e, reinterpret_cast<const T*>(all[8 * i + r][0]) + column, 2);
@@ -253,13 +284,9 @@ template <class T> unsigned two(float low, float high) {
     static inline void load_transposed(unsigned (&m)[4], const T* row) { on_cpu::load_matrices(m, row, true); }     \
     static inline unsigned two(float low, float high) { return on_cpu::two<T>(low, high); }                         \
     static inline float power_of_2(float x) { return __builtin_exp2f(x); }                                          \
-    static inline void copy_16(T* to, const T* from, bool there) {                                                  \
-        if ((reinterpret_cast<uint64_t>(to) | reinterpret_cast<uint64_t>(from)) % 16) on_cpu::trouble = "a copy";    \
-        if (there) std::memcpy(static_cast<void*>(to), from, 16);                                                    \
-        else std::memset(static_cast<void*>(to), 0, 16);                                                             \
-    }                                                                                                                \
-    static inline void end_of_group() {}                                                                             \
-    template <int LATER> void wait_for_groups() {}
+    static inline void copy_16(T* to, const T* from, bool there) { on_cpu::begin_copy(to, there ? from : nullptr); }  \
+    static inline void end_of_group() { ++on_cpu::groups[threadIdx.x]; }                                             \
+    template <int LATER> void wait_for_groups() { on_cpu::finish_copies(LATER); }
 
 // For each kernel of a source: how to call it and what it takes.
 #define ON_CPU(name)                                                                                          \
