@@ -17,7 +17,8 @@ def test_a_fault_can_be_put_in(fault: Fault) -> None:
     text = (ROOT / fault.file).read_text(encoding="utf-8")
     assert text.count(fault.old) == 1, f"{fault.file}: this must stand there exactly once:\n{fault.old}"
     changed = text.replace(fault.old, fault.new)
-    assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(text))
+    if fault.file.endswith(".py"):
+        assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(text))
     assert all((ROOT / tests.partition("::")[0]).is_file() for tests in fault.tests.split())
 
 
