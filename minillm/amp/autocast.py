@@ -47,6 +47,10 @@ class Casting:
     def __init__(self, device_type: str, dtype: Any, casts: dict[tuple, tuple] | None) -> None:
         self.device_type, self.dtype, self.casts = device_type, dtype, casts
 
+    def anew(self) -> Casting:
+        """Return the same without any weights that were cast."""
+        return Casting(self.device_type, self.dtype, None if self.casts is None else {})
+
     def covers(self, array: Any) -> bool:
         """Tell whether an array may be cast: a float of at most 32 bits on the region's device."""
         return is_floating(array.dtype) and array.dtype.itemsize <= 4 and backend_of(array).name == self.device_type

@@ -72,11 +72,22 @@ class Graphed:
         self._kinds: dict[Hashable, _Kind] = {}
 
     def __call__(self, *inputs: Variable) -> Any:
+        around = modes.autocast
+        if around is None:
+            return self._call(inputs, None)
+        # Trap: a weight that was cast before is no part of a recording, which would go on with what it was then.
+        modes.autocast = around.anew()
+        try:
+            return self._call(inputs, (around.device_type, around.dtype))
+        finally:
+            modes.autocast = around
+
+    def _call(self, inputs: Sequence[Variable], casting: Hashable) -> Any:
         arrays = [x.array for x in inputs]
         backend = backend_of(arrays[0])
         # What a recording holds on to: where parameters lie, and what is asked of them.
         state = tuple((id(p.array), p.requires_grad) for p in self.parameters)
-        key = (*((a.shape, a.dtype) for a in arrays), state, modes.grad_enabled, modes.anomaly)
+        key = (*((a.shape, a.dtype) for a in arrays), state, casting, modes.grad_enabled, modes.anomaly)
         kind = self._kinds.pop(key, None)
         if kind is None:
             kind = _Kind(self.parameters)
@@ -98,6 +109,6 @@ class Graphed:
                 kind.record(self.function, inputs, self.parameters)
             except Exception as error:  # what cannot be recorded says so in many ways
                 kind.failed, kind.recording = True, None
-                warnings.warn(f"graphed: not recorded, each launch is made by itself: {error}", stacklevel=2)
+                warnings.warn(f"graphed: not recorded, each launch is made by itself: {error}", stacklevel=3)
                 return self.function(*inputs)
         return kind.repeat(inputs, self.parameters)

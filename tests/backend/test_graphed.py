@@ -141,17 +141,41 @@ def test_shapes_types_and_arrays_of_parameters_are_kinds_of_their_own() -> None:
     assert host(call(minillm.ones(2, device="cuda"))).tolist() == [11.0] * 2
 
 
-def test_a_trainer_on_a_card_gives_what_it_gives_without_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("precision", "apart"), [("float32", 1e-12), ("bfloat16", 2e-3), ("float16", 2e-3)])
+def test_a_trainer_on_a_card_gives_what_it_gives_without_recordings(
+    precision: str, apart: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if precision == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
     found = {}
     for takes in (False, True):
         monkeypatch.setattr(LanguageTask, "takes_tensors", takes)
         minillm.manual_seed(0)
         model = make("cuda")
+        if precision != "float32":
+            model.float()
         parameters[:] = model.parameters()
-        config = TrainingConfig(steps=6, lr=1e-2, warmup_steps=1, eval_every=3, log_every=1, accumulate=2, workers=1)
+        config = TrainingConfig(steps=12, lr=1e-2, warmup_steps=1, eval_every=6, log_every=1, accumulate=2, workers=1,
+                                precision=precision)  # fmt: skip
         trainer = Trainer(model, task(), config)
         trainer.fit()
         found[takes] = copy.deepcopy(trainer.history)
     for one, other in zip(found[False], found[True], strict=True):
         assert one.keys() == other.keys()
-        np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=1e-12)
+        np.testing.assert_allclose(list(one.values()), list(other.values()), rtol=apart)
+
+
+def test_a_region_of_autocast_around_it_is_part_of_the_kind() -> None:
+    w = minillm.full((2, 2), 1.01, device="cuda", requires_grad=True)
+    parameters[:] = [w]
+    call = minillm.cuda.graphed(lambda x: (x @ w).detach(), [w])
+    x = minillm.ones(2, 2, device="cuda")
+    for _ in range(4):
+        assert call(x).dtype == np.float32
+        with minillm.autocast("cuda", minillm.float16):
+            (x @ w).sum()  # w is cast here
+            assert call(x).dtype == np.float16
+            with minillm.no_grad():
+                w.add_(1)
+            wanted = (x @ w).detach()
+            np.testing.assert_array_equal(host(call(x)), host(wanted))

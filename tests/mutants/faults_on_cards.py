@@ -41,8 +41,15 @@ FAULTS_ON_CARDS = [
     Fault(
         "a recording is repeated with parameters that have other arrays",
         "minillm/autograd/graphed.py",
-        "for a in arrays), state, modes",
-        "for a in arrays), modes",
+        "for a in arrays), state, casting",
+        "for a in arrays), casting",
+        GRAPHED,
+    ),
+    Fault(
+        "a recording goes on with weights that were cast before it was made",
+        "minillm/autograd/graphed.py",
+        "modes.autocast = around.anew()",
+        "modes.autocast = around",
         GRAPHED,
     ),
     Fault(
