@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.autograd import Variable
+from minillm.autograd import Variable, modes
 from minillm.backend.cuda.graph import MOST_SEEDS, Recording, draw_seed
 from tests.standin import DeviceArray, to_host
 
@@ -55,12 +55,14 @@ class HostRecording(Recording):
         seeds = [draw_seed() for _ in range(self._drawn)]
         self._seeds._array[: len(seeds)] = seeds
         self._drawn, noted, before = 0, self.checks, [p._grad for p in self._parameters]
+        around = modes.autocast
+        modes.autocast = around and around.anew()  # as when it was recorded
         self.checks = []
         for p in self._parameters:
             p._grad = None
         for place, array in zip(self._made, self._arrays(self._run()), strict=True):
             place[...] = array
-        self.checks = noted
+        self.checks, modes.autocast = noted, around
         for p, grad in zip(self._parameters, before, strict=True):
             p._grad = grad
 

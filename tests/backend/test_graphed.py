@@ -11,6 +11,7 @@ import pytest
 
 import minillm
 import minillm.nn.functional as F
+from minillm.autograd import modes
 from minillm.backend.cuda import CuPyBackend
 from minillm.training import LanguageTask, Trainer, TrainingConfig
 from tests import cuda_on_cpu
@@ -168,7 +169,13 @@ def test_a_trainer_on_a_card_gives_what_it_gives_without_recordings(
 def test_a_region_of_autocast_around_it_is_part_of_the_kind() -> None:
     w = minillm.full((2, 2), 1.01, device="cuda", requires_grad=True)
     parameters[:] = [w]
-    call = minillm.cuda.graphed(lambda x: (x @ w).detach(), [w])
+    casts_before = set()  # those of before would not be recorded
+
+    def product(x: minillm.Tensor) -> minillm.Tensor:
+        casts_before.add(None if modes.autocast is None else len(modes.autocast.casts))
+        return (x @ w).detach()
+
+    call = minillm.cuda.graphed(product, [w])
     x = minillm.ones(2, 2, device="cuda")
     for _ in range(4):
         assert call(x).dtype == np.float32
@@ -179,3 +186,4 @@ def test_a_region_of_autocast_around_it_is_part_of_the_kind() -> None:
                 w.add_(1)
             wanted = (x @ w).detach()
             np.testing.assert_array_equal(host(call(x)), host(wanted))
+    assert casts_before == {None, 0}
