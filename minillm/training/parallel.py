@@ -343,7 +343,7 @@ def share_of_gradients(
     with lane(worker), autocast(device, low, enabled=low is not None):
         for batch in batches:
             n = task.count(batch)
-            if n and on_card is not None:
+            if n and on_card is not None and not _is_watched(model):
                 arrays = (*batch, np.float32(n / step.total), np.float32(step.scale))
                 mean = mean + on_card(*(ops.as_tensor(np.asarray(a), device=device) for a in arrays))
             elif n:
@@ -354,14 +354,23 @@ def share_of_gradients(
     return mean
 
 
+def _is_watched(model: Any) -> bool:
+    """Tell whether hooks want to see every step: a recording would call them no more."""
+    return any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()) or any(
+        p._hooks for p in model.parameters()
+    )
+
+
 def graphed_gradients(model: Any, task: Any, precision: str) -> Callable[..., Any] | None:
     """Return a function that a card repeats as a whole, from the tensors of a batch, weight and scale to the loss.
 
-    ``None`` if the model is not on a card, or the task does not say that tensors are as good as arrays to it.
+    ``None`` if the model is not on a card, if it has buffers, which it may replace, or if the task does not say that
+    tensors are as good as arrays to it.
     """
     parameters = list(model.parameters())
     own = next(cls for cls in type(task).__mro__ if "loss" in cls.__dict__)  # a subclass may have another loss
-    if not own.__dict__.get("takes_tensors") or not parameters or parameters[0].device.type != "cuda":
+    on_card = bool(parameters) and parameters[0].device.type == "cuda"
+    if not on_card or not own.__dict__.get("takes_tensors") or any(True for _ in model.buffers()):
         return None
     low = Step(0, precision).low_precision()
 

@@ -14,6 +14,7 @@ import minillm.nn.functional as F
 from minillm.autograd import modes
 from minillm.backend.cuda import CuPyBackend
 from minillm.training import LanguageTask, Trainer, TrainingConfig
+from minillm.training.parallel import graphed_gradients
 from tests import cuda_on_cpu
 from tests.backend.recording_on_host import HostRecording
 from tests.backend.small_gpt import make, task
@@ -187,3 +188,24 @@ def test_a_region_of_autocast_around_it_is_part_of_the_kind() -> None:
             wanted = (x @ w).detach()
             np.testing.assert_array_equal(host(call(x)), host(wanted))
     assert casts_before == {None, 0}
+
+
+def test_hooks_see_every_step_of_a_trainer() -> None:
+    seen: list[str] = []
+    model = make("cuda")
+    parameters[:] = model.parameters()
+    model.norm.register_forward_hook(lambda module, given, result: seen.append("result"))
+    model.norm.weight.register_hook(lambda dw: seen.append("gradient"))
+    config = TrainingConfig(steps=6, lr=1e-2, warmup_steps=1, eval_every=9, workers=1)
+    trainer = Trainer(model, task(), config)
+    for _ in range(6):
+        trainer.train_step()
+    assert seen.count("gradient") == 6 and seen.count("result") == 6
+
+
+def test_a_model_with_buffers_is_not_recorded() -> None:
+    model = make("cuda")
+    assert graphed_gradients(model, task(), "float32") is not None
+    model.register_buffer("counts", minillm.zeros(2, device="cuda"))
+    assert graphed_gradients(model, task(), "float32") is None
+    assert graphed_gradients(make("cpu"), task(), "float32") is None
