@@ -52,12 +52,16 @@ def graphed(function: Callable[..., Any], parameters: Sequence[Any] = ()) -> Cal
     bit; where a gradient is added to another one, to rounding.
 
     Args:
-        function: gets tensors, and returns a tensor or a tuple of tensors that need no gradient (``loss.detach()``).
-            Only what it gives the card to do is repeated: it must give it the same every time, whatever the inputs
-            hold. It may call ``backward``, which adds to ``.grad`` as usual, and draw dropout; it cannot look at
-            results (``item``, ``if``), and lists, hooks and counters of Python see the first three calls only.
+        function: gets tensors that need no gradient, at least one, and returns a tensor or a tuple of them, which need
+            none, either (``loss.detach()``). Only what it gives the card to do is repeated: it must give it the same
+            every time, whatever the inputs hold. It may call ``backward``, which adds to ``.grad`` as usual, and draw
+            dropout; it cannot look at results (``item``, ``if``), and lists, hooks and counters of Python see the first
+            three calls only.
         parameters: the tensors whose gradients it adds up. Where one of them gets another array (``.to``, ``.data =``)
             a new recording is made; a change in place, as optimizers and ``load_state_dict`` make, is seen.
+
+    Raises:
+        ValueError: when it is called with a tensor that requires a gradient.
 
     Warns:
         UserWarning: if it cannot be recorded; it is then called as usual.

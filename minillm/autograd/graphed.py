@@ -10,6 +10,7 @@ from typing import Any
 from minillm.autograd.function import Variable, wrap
 from minillm.autograd.modes import modes
 from minillm.backend import Array, backend_of
+from minillm.backend.device import matmul_settings
 
 MOST_KINDS = 4
 """Kinds of calls that are recorded: each holds memory of its own."""
@@ -83,11 +84,14 @@ class Graphed:
             modes.autocast = around
 
     def _call(self, inputs: Sequence[Variable], casting: Hashable) -> Any:
+        if any(x.requires_grad for x in inputs):
+            raise ValueError("graphed: expected inputs that need no gradient; name parameters when it is made")
         arrays = [x.array for x in inputs]
         backend = backend_of(arrays[0])
         # What a recording holds on to: where parameters lie, and what is asked of them.
         state = tuple((id(p.array), p.requires_grad) for p in self.parameters)
-        key = (*((a.shape, a.dtype) for a in arrays), state, casting, modes.grad_enabled, modes.anomaly)
+        settings = casting, modes.grad_enabled, modes.anomaly, matmul_settings.allow_tf32
+        key = (*((a.shape, a.dtype) for a in arrays), state, settings)
         kind = self._kinds.pop(key, None)
         if kind is None:
             kind = _Kind(self.parameters)

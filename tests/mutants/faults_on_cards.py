@@ -41,8 +41,8 @@ FAULTS_ON_CARDS = [
     Fault(
         "a recording is repeated with parameters that have other arrays",
         "minillm/autograd/graphed.py",
-        "for a in arrays), state, casting",
-        "for a in arrays), casting",
+        "for a in arrays), state, settings)",
+        "for a in arrays), settings)",
         GRAPHED,
     ),
     Fault(
