@@ -125,10 +125,10 @@ FAULTS_ON_CARDS = [
         f"{KERNELS}::EmbeddingGrad",
     ),
     Fault(
-        "a new token sees what lies behind the end of the text",
+        "sums of several warps are added as if all had the same largest score",
         "minillm/backend/cuda/kernels/decode.cu",
-        "if (j > last) scores[u] = -INFINITY;",
-        "",
+        "weights += weight * s_of[w];",
+        "weights += s_of[w];",
         "tests/backend/test_decode.py",
     ),
     Fault(
