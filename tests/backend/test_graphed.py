@@ -158,7 +158,7 @@ def test_a_trainer_on_a_card_gives_what_it_gives_without_recordings(
         if precision != "float32":
             model.float()
         parameters[:] = model.parameters()
-        config = TrainingConfig(steps=12, lr=1e-2, warmup_steps=1, eval_every=6, log_every=1, accumulate=2, workers=1,
+        config = TrainingConfig(steps=6, lr=1e-2, warmup_steps=1, eval_every=6, log_every=1, accumulate=2, workers=1,
                                 precision=precision)  # fmt: skip
         trainer = Trainer(model, task(), config)
         trainer.fit()
