@@ -1,6 +1,6 @@
 """Work that the card is given once and repeats as a whole: a CUDA graph.
 
-Launching a kernel from Python costs ten times what the card needs to begin it. What is recorded is launched by one
+Launching kernels from Python can take longer than the card needs to run them. What is recorded is launched by one
 call, whatever it consists of; but every number and every address that a launch was given is part of the recording. So:
 
 - all that it computes lies in memory of its own, which nothing else is given while the recording lives; then another

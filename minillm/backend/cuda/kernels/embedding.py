@@ -12,7 +12,7 @@ from minillm.backend.cuda.launcher import contiguous, pack, supported
 
 BLOCK = 256  # 8 warps
 MOST_IDS = 1 << 18
-"""Ids up to which each is compared with all before it; 0.04 ms for 32,768 by count of instructions."""
+"""Ids up to which each is compared with all before it; 0.07 ms for 32,768, traced on an H200."""
 TILE = 1024
 
 
