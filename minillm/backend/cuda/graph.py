@@ -75,7 +75,6 @@ class Recording:
             RuntimeError: if it does what cannot be recorded, such as looking at a result.
         """
         with self.apart():
-            # Anything but zero would do; the kernels see it if they read it before the first repetition.
             self._seeds = self._backend.xp.zeros(MOST_SEEDS, dtype=np.uint64)
             self.checks, self._constants, self._drawn = [], [], 0  # an attempt may have been interrupted
             self.inputs, self._backend.recording = inputs, self
